@@ -1,0 +1,1 @@
+"""Models by name, checkpoint formats, and the embedded weights."""

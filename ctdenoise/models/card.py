@@ -1,0 +1,63 @@
+"""What a model file says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """Facts that travel with the weights, in the header of the safetensors file.
+
+    Attributes:
+        name: short name of the model.
+        description: what it is, and what it is not.
+        licence: licence of the weights.
+        encoder: where the frozen encoder comes from.
+        training_data: what it was trained on.
+        training_noise: the noise that it was trained on.
+        matched_sigma: standard deviation, as a fraction of the network's unit range, that the
+            noise of a CT series should have when it meets the network.
+        unit_window: window of HU that the network's unit range stands for where the noise of
+            a series cannot be measured.
+        bounded: the network was trained on images within [0, 1] only, so that HU beyond the
+            window do not go in.
+        residual: the network predicts the noise.
+        training: further facts of the training: seed, iterations, configuration.
+    """
+
+    name: str
+    description: str
+    licence: str
+    encoder: str
+    training_data: str
+    training_noise: str
+    matched_sigma: float
+    unit_window: tuple[float, float] = (-1024.0, 3072.0)
+    bounded: bool = True
+    residual: bool = False
+    training: Mapping[str, Any] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            ValueError: the text is not JSON, or lacks a field, or has one that is unknown.
+        """
+        values = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or not set(values) <= known:
+            raise ValueError("not a ctdenoise model card")
+        if "unit_window" in values:
+            values["unit_window"] = tuple(values["unit_window"])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"incomplete model card: {error}") from None
