@@ -1,24 +1,153 @@
-"""Reading and writing weights, without ever unpickling a file that a user passes."""
+"""Denoisers to and from files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.card import ModelCard
+from ctdenoise.models.naming import denoiser_tensors, encoder_tensors
+from ctdenoise.models.tensors import Tensors, read_tensors
+from ctdenoise.networks import CLIPDenoiser
 
 CARD_KEY = "ctdenoise"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A denoiser in eval mode, its card, and the SHA-256 of its weights."""
+
+    network: CLIPDenoiser
+    card: ModelCard
+    digest: str
 
 
 def save_model(path: str | Path, network: nn.Module, card: ModelCard) -> None:
     """Write weights and card to ``path`` (safetensors), whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous()
-               for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(to_safetensors(tensors, metadata={CARD_KEY: card.to_json()}))
     os.replace(partial, path)
+
+
+def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
+    """Load a denoiser from our own format or a published checkpoint.
+
+    Width, layers and channels are read off the tensors.
+
+    Args:
+        path: safetensors, or a PyTorch file with a state dict (``{"params": ...}`` as well).
+        clip_weights: take the encoder from this file instead of from ``path``.
+
+    Raises:
+        CTDenoiseError: a file is missing, damaged, or not a denoiser of this architecture;
+            the message says what differs.
+    """
+    tensors, metadata = read_tensors(path)
+    tensors = denoiser_tensors(tensors)
+    if clip_weights is not None:
+        tensors = _with_encoder(tensors, clip_weights)
+    card = _card(path, metadata, tensors)
+    network = _build(path, tensors, card)
+    _fill(path, network, tensors)
+    network.eval()
+    return LoadedModel(network=network, card=card, digest=digest(network.state_dict()))
+
+
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values, whatever file they came from."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _with_encoder(tensors: Tensors, clip_weights: Path) -> Tensors:
+    encoder = encoder_tensors(read_tensors(clip_weights)[0])
+    if not encoder:
+        raise CTDenoiseError(f"{clip_weights.name}: holds no CLIP ResNet encoder")
+    kept = {name: t for name, t in tensors.items() if not name.startswith("encoder.")}
+    return kept | {f"encoder.{name}": tensor for name, tensor in encoder.items()}
+
+
+def _card(path: Path, metadata: Mapping[str, str], tensors: Tensors) -> ModelCard:
+    if CARD_KEY in metadata:
+        try:
+            return ModelCard.from_json(metadata[CARD_KEY])
+        except ValueError as error:
+            raise CTDenoiseError(f"{path.name}: {error}") from None
+    gray = "first.weight" in tensors
+    return ModelCard(
+        name=path.stem,
+        description="a checkpoint in the published form",
+        licence="unknown",
+        encoder="as the file has it",
+        training_data="unknown",
+        training_noise="taken to be white Gaussian, sigma "
+        + ("5 of 255, as in the paper's CT recipe" if gray else "15 of 255, as in the paper"),
+        matched_sigma=(5.0 if gray else 15.0) / 255.0,
+    )
+
+
+def _build(path: Path, tensors: Tensors, card: ModelCard) -> CLIPDenoiser:
+    try:
+        width = tensors["encoder.conv3.weight"].shape[0]
+        out_channels = tensors["decoder.last.weight"].shape[0]
+    except KeyError as error:
+        what = str(error).strip("'").split(".")[0]
+        raise CTDenoiseError(
+            f"{path.name}: not a denoiser of this architecture: it has no {what}"
+            + ("; name one with --clip-weights" if what == "encoder" else "")
+        ) from None
+    layers = [
+        len({m[1] for name in tensors if (m := re.match(rf"encoder\.layer{stage}\.(\d+)\.", name))})
+        for stage in (1, 2, 3)
+    ]
+    try:
+        return CLIPDenoiser(
+            in_channels=1 if "first.weight" in tensors else 3,
+            out_channels=out_channels,
+            width=width,
+            layers=layers,
+            residual=card.residual,
+        )
+    except (ValueError, IndexError) as error:
+        raise CTDenoiseError(f"{path.name}: not a denoiser of this architecture: {error}") from None
+
+
+def _fill(path: Path, network: nn.Module, tensors: Tensors) -> None:
+    expected = network.state_dict()
+    # Files from before PyTorch 0.4 have no such counters, and nothing here needs them.
+    for name in expected:
+        if name.endswith("num_batches_tracked"):
+            tensors.setdefault(name, torch.tensor(0))
+    differences = [f"{name} is missing" for name in expected if name not in tensors]
+    differences += [f"{name} is unknown" for name in tensors if name not in expected]
+    differences += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if differences:
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise CTDenoiseError(
+            f"{path.name}: not a denoiser of this architecture: "
+            + ", ".join(differences[:3])
+            + more
+        )
+    network.load_state_dict(tensors)

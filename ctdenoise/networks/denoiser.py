@@ -82,7 +82,8 @@ class Decoder(nn.Module):
         x = self.bottom(f4)
         for i, block in enumerate(self.blocks):
             x = block(torch.cat([self.upsample(x), skips[i]], dim=1))
-        return self.last(x)
+        output: torch.Tensor = self.last(x)
+        return output
 
 
 class CLIPDenoiser(nn.Module):
@@ -129,6 +130,7 @@ class CLIPDenoiser(nn.Module):
         out_channels = in_channels if out_channels is None else out_channels
         if residual and out_channels != in_channels:
             raise ValueError("a residual denoiser gives as many channels as it gets")
+        self.in_channels = in_channels
         self.residual = residual
         self.frozen = frozen
         self.first = gray_to_rgb() if in_channels == 1 else nn.Identity()
@@ -149,5 +151,5 @@ class CLIPDenoiser(nn.Module):
         """Denoise ``noisy`` (B, C, H, W) in [0, 1]; H and W are multiples of 16."""
         f0 = self.first(noisy)
         features = self.augment(self.encoder(f0))
-        output = self.decoder(f0, features)
+        output: torch.Tensor = self.decoder(f0, features)
         return noisy - output if self.residual else output

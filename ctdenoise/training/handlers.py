@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class AutocastInferer(Inferer):
         self.device_type = device_type
 
     def __call__(
-        self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> torch.Tensor | list[torch.Tensor]:
         with torch.autocast(self.device_type, dtype=torch.bfloat16):
             output = network(inputs, *args, **kwargs)

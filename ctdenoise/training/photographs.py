@@ -65,8 +65,11 @@ class NoisyPhotographs(Dataset[dict[str, torch.Tensor]]):
         jitter: float = 0.0,
     ) -> None:
         self.photographs = [_read_gray(Path(path)) for path in images]
-        too_small = [str(p) for p, a in zip(images, self.photographs, strict=True)
-                     if min(a.shape) < patch_size]
+        too_small = [
+            str(p)
+            for p, a in zip(images, self.photographs, strict=True)
+            if min(a.shape) < patch_size
+        ]
         if too_small:
             raise ValueError(f"{too_small[0]} is smaller than a patch of {patch_size} pixels")
         self.length = length
@@ -103,10 +106,10 @@ class NoisyPhotographs(Dataset[dict[str, torch.Tensor]]):
         photograph = self.photographs[rng.integers(len(self.photographs))]
         top, left = (rng.integers(n - self.patch_size + 1) for n in photograph.shape)
         patch = photograph[top : top + self.patch_size, left : left + self.patch_size]
-        patch = np.rot90(patch, rng.integers(4))
+        patch = np.rot90(patch, int(rng.integers(4)))
         if rng.random() < 0.5:
             patch = patch[:, ::-1]
-        return patch[None].astype(np.float32) / 255.0
+        return np.asarray(patch[None] / 255.0, dtype=np.float32)
 
 
 def _read_gray(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,7 @@
+"""``python -m ctdenoise``."""
+
+import sys
+
+from ctdenoise.cli import main
+
+sys.exit(main())

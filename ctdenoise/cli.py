@@ -1,0 +1,189 @@
+"""The command line. Heavy imports happen inside the commands, so that --help is fast."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctdenoise import __version__
+from ctdenoise.errors import CTDenoiseError
+
+if TYPE_CHECKING:
+    from ctdenoise.hounsfield import HUWindow
+
+NOTHING_USABLE = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore")
+    try:
+        return int(options.command(options))
+    except CTDenoiseError as error:
+        print(f"ctdenoise: {error}", file=sys.stderr)
+        return NOTHING_USABLE
+    except KeyboardInterrupt:
+        print(
+            "ctdenoise: interrupted; finished slices are kept, run again to go on", file=sys.stderr
+        )
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    window = None if options.window == "auto" else _window(options.window)
+    if not 0.0 <= options.strength <= 1.0:
+        raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
+    if not options.input.exists():
+        raise CTDenoiseError(f"{options.input}: no such file or folder")
+
+    import torch
+
+    from ctdenoise.denoiser import Denoiser
+    from ctdenoise.models.registry import load
+    from ctdenoise.progress import Progress, Verbosity
+    from ctdenoise.run import RunSettings, run
+
+    torch.set_num_threads(options.threads or _available_threads())
+    model = load(options.model, clip_weights=options.clip_weights, decoder=options.decoder)
+    denoiser = Denoiser(
+        model, device=options.device, precision=options.precision, batch_size=options.batch_size
+    )
+    settings = RunSettings(
+        window=window,
+        strength=options.strength,
+        format=options.format,
+        overwrite=options.overwrite,
+        keep_primary=options.keep_primary,
+        keep_private=options.keep_private,
+    )
+    verbosity: Verbosity = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
+    report = run(options.input, options.output, denoiser, settings, Progress(verbosity))
+    if options.report is not None:
+        report.write(options.report)
+    if not report.series:
+        reasons = {item["reason"] for item in report.left_out}
+        why = reasons.pop() if len(reasons) == 1 else f"{len(report.left_out)} files left out"
+        raise CTDenoiseError(f"{options.input}: no CT series to denoise ({why})")
+    return report.exit_code
+
+
+def _models(_: argparse.Namespace) -> int:
+    from ctdenoise.models.registry import summaries
+
+    for model in summaries():
+        print(
+            f"{model.name}\n  size:           {model.size}\n  origin:         {model.origin}"
+            f"\n  licence:        {model.licence}\n  training noise: {model.training_noise}"
+        )
+    return 0
+
+
+def _window(text: str) -> HUWindow:
+    from ctdenoise.hounsfield import HUWindow
+
+    try:
+        lower, upper = (float(part) for part in text.split(","))
+        return HUWindow(lower, upper)
+    except ValueError:
+        raise CTDenoiseError(
+            f"--window {text}: give auto, or LOWER,UPPER in HU, such as --window=-160,240"
+        ) from None
+
+
+def _available_threads() -> int:
+    """What a scheduler or the CPU affinity leaves to this process."""
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdigit() and int(slurm) > 0:
+        return int(slurm)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ctdenoise",
+        description="Take the noise out of low-dose CT. For research only: not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"ctdenoise {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="denoise the CT series at a path"))
+    models = commands.add_parser("models", help="list the models")
+    models.set_defaults(command=_models)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--input",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a DICOM file, a folder tree, a .zip of one, or .nii/.nii.gz",
+    )
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="each series gets a folder of its own below it",
+    )
+    add(
+        "--model",
+        default="lite",
+        metavar="NAME|FILE",
+        help="a name from `ctdenoise models`, or a weights file (default: lite)",
+    )
+    add(
+        "--clip-weights",
+        metavar="FILE|NAME",
+        help="for clip-rn50: CLIP's weights; a NAME (openai) is downloaded",
+    )
+    add("--decoder", type=Path, metavar="FILE", help="for clip-rn50: the decoder's weights")
+    add(
+        "--window",
+        default="auto",
+        metavar="auto|LO,HI",
+        help="HU that become the network's [0, 1]; auto matches the noise of the series",
+    )
+    add("--strength", type=float, default=1.0, metavar="0..1", help="1 is full (default)")
+    add("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+    add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    add("--batch-size", type=_positive, default=1, metavar="N", help="slices at once (default: 1)")
+    add(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="default: SLURM_CPUS_PER_TASK, or the CPUs this process may use",
+    )
+    add("--format", choices=["dicom", "nifti"], help="default: as the input")
+    add("--overwrite", action="store_true", help="replace what another run left in the output")
+    add(
+        "--keep-primary",
+        action="store_true",
+        help="keep PRIMARY in the image type, for software that drops SECONDARY",
+    )
+    add("--keep-private", action="store_true", help="keep private attributes")
+    add("--report", type=Path, metavar="FILE.json", help="what was done, as JSON")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="say problems only")
+    loudness.add_argument("--verbose", action="store_true", help="say each file left out as well")
+    parser.set_defaults(command=_run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

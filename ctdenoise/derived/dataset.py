@@ -1,0 +1,201 @@
+"""A derived DICOM dataset: the source's, with new pixels, and honest about where it is from."""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+from ctdenoise import __version__
+from ctdenoise.derived.provenance import NAME, Provenance
+
+IMPLEMENTATION_CLASS_UID = UID("2.25.302871834521973468145519046871234865309")
+SERIES_NUMBER_OFFSET = 1000
+
+# Of the source's pixels or of its signature: not true of the new ones.
+_STALE = (
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "IconImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "PixelDataProviderURL",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "FloatPixelPaddingValue",
+)
+# The scanner's: moved to the Contributing Equipment Sequence.
+_EQUIPMENT = (
+    "Manufacturer",
+    "InstitutionName",
+    "InstitutionAddress",
+    "StationName",
+    "InstitutionalDepartmentName",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "DeviceUID",
+    "SpatialResolution",
+    "DateOfLastCalibration",
+    "TimeOfLastCalibration",
+)
+
+
+def derive(
+    source: Dataset, stored: NDArray[Any], provenance: Provenance, when: datetime
+) -> Dataset:
+    """The derived dataset of one instance; the source is left as it is.
+
+    Args:
+        source: the source's dataset, without its pixel data.
+        stored: stored values (F, H, W), in the source's bits and rescale.
+        provenance: what made the pixels.
+        when: date and time of the creation.
+
+    Source: DICOM PS3.3 sections C.7.6.1.1.2 (derived image), C.12.4 (derivation), C.12.1.1.5
+    (contributing equipment), C.7.6.16.2.6 (derivation of a frame).
+    """
+    derived = copy.deepcopy(source)
+    if not provenance.keep_private:
+        derived.remove_private_tags()
+    for keyword in _STALE:
+        if keyword in derived:
+            delattr(derived, keyword)
+    _set_identity(derived, source, provenance, when)
+    _set_image_type(derived, provenance)
+    _set_derivation(derived, source, provenance)
+    _set_equipment(derived, source, when)
+    _set_pixels(derived, stored)
+    _set_rescale_type(derived)
+    return derived
+
+
+def _set_identity(
+    derived: Dataset, source: Dataset, provenance: Provenance, when: datetime
+) -> None:
+    derived.SOPInstanceUID = provenance.derive_uid(source.SOPInstanceUID)
+    derived.SeriesInstanceUID = provenance.derive_uid(source.SeriesInstanceUID)
+    number = source.get("SeriesNumber")
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + (0 if number is None else int(number))
+    suffix = f" {NAME} {provenance.strength:g}"
+    description = str(source.get("SeriesDescription") or "")
+    derived.SeriesDescription = (description[: 64 - len(suffix)] + suffix).strip()
+    date, time = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
+    for keyword in ("Series", "Content", "InstanceCreation"):
+        setattr(derived, keyword + "Date", date)
+        setattr(derived, keyword + "Time", time)
+    derived.ContentQualification = "RESEARCH"
+
+
+def _set_image_type(derived: Dataset, provenance: Provenance) -> None:
+    """Multi-frame CT knows no SECONDARY: PS3.3 section C.8.16.1.2 allows PRIMARY alone."""
+    primary = provenance.keep_primary or derived.SOPClassUID != CTImageStorage
+    second = "PRIMARY" if primary else "SECONDARY"
+
+    def as_derived(values: Any) -> list[str]:
+        rest = [str(v) for v in values][2:] if values else []
+        return ["DERIVED", second, *(rest or ["AXIAL"])]
+
+    derived.ImageType = as_derived(derived.get("ImageType"))
+    for group in _functional_groups(derived):
+        for item in group.get("CTImageFrameTypeSequence") or []:
+            item.FrameType = as_derived(item.get("FrameType"))
+
+
+def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    reference.PurposeOfReferenceCodeSequence = _code(
+        "121322", "Source image for image processing operation"
+    )
+    reference.SpatialLocationsPreserved = "YES"
+    smoothing = _code("113087", "Smoothing")
+    if derived.SOPClassUID == CTImageStorage:
+        derived.DerivationDescription = provenance.description()
+        derived.DerivationCodeSequence = smoothing
+        derived.SourceImageSequence = Sequence([reference])
+        return
+    item = Dataset()
+    item.DerivationDescription = provenance.description()
+    item.DerivationCodeSequence = smoothing
+    item.SourceImageSequence = Sequence([reference])
+    per_frame = derived.get("PerFrameFunctionalGroupsSequence") or []
+    for group in per_frame:
+        group.pop("DerivationImageSequence", None)
+    derived.SharedFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([item])
+
+
+def _set_equipment(derived: Dataset, source: Dataset, when: datetime) -> None:
+    scanner = Dataset()
+    for keyword in _EQUIPMENT:
+        if source.get(keyword) not in (None, ""):
+            scanner[keyword] = copy.deepcopy(source[keyword])
+        if keyword in derived and not keyword.startswith("Institution"):
+            delattr(derived, keyword)
+    scanner.Manufacturer = source.get("Manufacturer") or "unknown"
+    scanner.PurposeOfReferenceCodeSequence = _code("109101", "Acquisition Equipment")
+    ourselves = Dataset()
+    ourselves.Manufacturer = NAME
+    ourselves.ManufacturerModelName = NAME
+    ourselves.SoftwareVersions = __version__
+    ourselves.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
+    ourselves.ContributionDescription = "Noise reduction"
+    ourselves.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
+    before = list(derived.get("ContributingEquipmentSequence") or [])
+    derived.ContributingEquipmentSequence = Sequence([*before, scanner, ourselves])
+    derived.Manufacturer = NAME
+    derived.ManufacturerModelName = NAME
+    derived.SoftwareVersions = __version__
+    if derived.SOPClassUID != CTImageStorage:
+        derived.DeviceSerialNumber = "0"
+
+
+def _set_pixels(derived: Dataset, stored: NDArray[Any]) -> None:
+    size = int(derived.BitsAllocated) // 8
+    kind = "i" if derived.PixelRepresentation == 1 else "u"
+    data = np.ascontiguousarray(stored, dtype=np.dtype(f"<{kind}{size}")).tobytes()
+    derived.PixelData = data + b"\0" * (len(data) % 2)
+    derived["PixelData"].VR = "OB" if size == 1 else "OW"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = derived.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = f"{NAME.upper()} {__version__}"[:16]
+    derived.file_meta = meta
+
+
+def _set_rescale_type(derived: Dataset) -> None:
+    """The rescale itself is the source's; that it gives HU is said where the source did not."""
+    transformations = [
+        item
+        for group in _functional_groups(derived)
+        for item in group.get("PixelValueTransformationSequence") or []
+    ]
+    for item in transformations or [derived]:
+        item.RescaleType = "HU"
+
+
+def _functional_groups(dataset: Dataset) -> list[Dataset]:
+    return [
+        *(dataset.get("SharedFunctionalGroupsSequence") or []),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or []),
+    ]
+
+
+def _code(value: str, meaning: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = "DCM"
+    item.CodeMeaning = meaning
+    return Sequence([item])

@@ -1,0 +1,50 @@
+"""What made a derived image, and the UIDs that follow from it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from pydicom.uid import UID
+
+from ctdenoise import __version__
+
+NAME = "ctdenoise"
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decides the pixels of a derived series beside its source.
+
+    Attributes:
+        model: name of the model.
+        digest: SHA-256 of its weights, hexadecimal.
+        strength: 0 to 1.
+        precision: number format of the network.
+        level: window, unit width and centre in HU.
+        keep_primary: keep PRIMARY in the image type.
+        keep_private: keep private attributes.
+    """
+
+    model: str
+    digest: str
+    strength: float
+    precision: str
+    level: tuple[float, float, float, float]
+    keep_primary: bool = False
+    keep_private: bool = False
+
+    def description(self) -> str:
+        """One line for DICOM's Derivation Description."""
+        lower, upper, unit, centre = self.level
+        return (
+            f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
+            f"strength {self.strength:g}, {self.precision}, window {lower:g} to {upper:g} HU, "
+            f"{unit:g} HU a unit about {centre:g} HU. For research only: not a medical device."
+        )
+
+    def derive_uid(self, source_uid: str) -> UID:
+        """A UID that depends on the source and on everything here, and on nothing else."""
+        text = f"{__version__} {self.digest} {self} {source_uid}"
+        return UID(f"2.25.{uuid.uuid5(_NAMESPACE, text).int}")

@@ -1,0 +1,160 @@
+"""Write what was denoised, one instance after the other."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import nibabel
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from ctdenoise.derived.atomic import PARTIAL_SUFFIX, atomic_file
+from ctdenoise.derived.dataset import derive
+from ctdenoise.derived.pixels import to_stored
+from ctdenoise.derived.provenance import Provenance
+from ctdenoise.errors import CTDenoiseError
+from ctdenoise.hounsfield import HU
+from ctdenoise.series.model import Instance, Series, SourceImage
+from ctdenoise.series.pixels import read_image
+
+
+class Writer(Protocol):
+    """Takes the instances of a series in order."""
+
+    def finished(self, instance: Instance) -> HU | None:
+        """HU (F, H, W) that an earlier run of the same settings has written, or None."""
+
+    def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
+        """Write HU (F, H, W); returns the HU that a reader of the file gets."""
+
+    def close(self) -> None:
+        """Write what is written last."""
+
+
+class DicomWriter:
+    """One derived DICOM file an instance, named by its place in the series.
+
+    Raises:
+        CTDenoiseError: the folder holds files of another run, and ``overwrite`` is not set.
+    """
+
+    def __init__(
+        self, series: Series, folder: Path, provenance: Provenance, *, overwrite: bool
+    ) -> None:
+        self._names = {
+            instance.uid: f"{place:05d}.dcm"
+            for place, instance in enumerate(series.instances, start=1)
+        }
+        self._folder = folder
+        self._provenance = provenance
+        self._when = datetime.now()
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(folder)
+        for path in sorted(folder.iterdir()):
+            if not self._is_ours(path):
+                if not overwrite:
+                    raise CTDenoiseError(
+                        f"{folder}: holds files of another run ({path.name}); "
+                        "use --overwrite or another --output"
+                    )
+                path.unlink()
+
+    def finished(self, instance: Instance) -> HU | None:
+        path = self._path(instance)
+        return read_image(path).hu if path.exists() else None
+
+    def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
+        if source.header is None:
+            raise TypeError("a DICOM file is derived from a DICOM file")
+        stored = to_stored(hu, source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            derived = derive(source.header, stored, self._provenance, self._when)
+            with atomic_file(self._path(instance)) as partial:
+                derived.save_as(partial, enforce_file_format=True)
+        return SourceImage(None, stored, source.slope, source.intercept, source.padding).hu
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def _path(self, instance: Instance) -> Path:
+        return self._folder / self._names[instance.uid]
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a file is what this run would write there."""
+        expected = {name: self._provenance.derive_uid(uid) for uid, name in self._names.items()}
+        if path.name not in expected:
+            return False
+        try:
+            header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"])
+        except Exception:
+            return False
+        return bool(header.get("SOPInstanceUID") == expected[path.name])
+
+
+class NiftiWriter:
+    """One NIfTI file a series, written when all its instances are there.
+
+    Args:
+        affine: of the volume (4, 4), RAS, in mm.
+        path: the file to write.
+        template: the source's image, whose header is kept; None for a series of DICOM.
+
+    Raises:
+        CTDenoiseError: the file exists, and ``overwrite`` is not set.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        affine: NDArray[np.float64],
+        *,
+        template: Path | None,
+        description: str,
+        overwrite: bool,
+    ) -> None:
+        if path.exists() and not overwrite:
+            raise CTDenoiseError(f"{path}: is there already; use --overwrite or another --output")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
+        self._path = path
+        self._affine = affine
+        self._header = nibabel.load(template).header if template else nibabel.Nifti1Header()
+        self._description = description
+        self._slices: list[SourceImage] = []
+        self._stored: list[NDArray[Any]] = []
+
+    def finished(self, instance: Instance) -> HU | None:
+        return None
+
+    def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
+        stored = to_stored(hu, source)
+        self._slices.append(source)
+        self._stored.append(stored)
+        return SourceImage(None, stored, source.slope, source.intercept, source.padding).hu
+
+    def close(self) -> None:
+        stored = np.concatenate(self._stored)
+        slope = np.concatenate([source.slope for source in self._slices])
+        intercept = np.concatenate([source.intercept for source in self._slices])
+        if np.ptp(slope) > 0 or np.ptp(intercept) > 0:
+            hu = stored.astype(np.float64) * slope[:, None, None] + intercept[:, None, None]
+            stored, slope, intercept = hu.astype(np.float32), np.ones(1), np.zeros(1)
+        header = self._header.copy()
+        header.set_data_dtype(stored.dtype)
+        header.set_slope_inter(float(slope[0]), float(intercept[0]))
+        header["descrip"] = self._description.encode()[:79]
+        image = nibabel.Nifti1Image(stored.T, self._affine, header)
+        image.header.set_slope_inter(float(slope[0]), float(intercept[0]))
+        with atomic_file(self._path) as partial:
+            nibabel.save(image, partial)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what an interrupted run had not finished writing."""
+    for path in folder.glob(f"{PARTIAL_SUFFIX}-*"):
+        path.unlink()

@@ -1,0 +1,173 @@
+"""Hounsfield units: windows, tissue classes, noise level, and the level a network works at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+HU = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+AIR = -1000.0
+SOFT_TISSUE = 40.0
+
+TISSUE_CLASSES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "air": (-np.inf, -950.0),
+        "lung": (-950.0, -500.0),
+        "fat_and_soft_tissue": (-150.0, 150.0),
+        "bone": (200.0, np.inf),
+    }
+)
+"""Range of the local mean in HU that stands for a tissue."""
+
+
+@dataclass(frozen=True)
+class HUWindow:
+    """A range of HU and its map to [0, 1].
+
+    The map is affine and not clipped, so that it can be undone for any HU.
+
+    Raises:
+        ValueError: the bounds are not finite or not in order.
+    """
+
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.lower) and np.isfinite(self.upper) and self.lower < self.upper):
+            raise ValueError(f"a window needs LOWER < UPPER in HU, got {self.lower},{self.upper}")
+
+    @property
+    def width(self) -> float:
+        return self.upper - self.lower
+
+    @property
+    def centre(self) -> float:
+        return 0.5 * (self.lower + self.upper)
+
+    def to_unit(self, hu: HU) -> HU:
+        """HU to [0, 1]; HU outside the window go below 0 or above 1."""
+        return (hu - self.lower) / self.width
+
+    def from_unit(self, unit: HU) -> HU:
+        """The inverse of :meth:`to_unit`."""
+        return unit * self.width + self.lower
+
+    def inside(self, hu: HU) -> HU:
+        """Weight of each pixel: 1 well inside, falling smoothly to 0 at the edges."""
+        edge = 0.05 * self.width
+        distance = np.minimum(hu - self.lower, self.upper - hu)
+        ramp = np.clip(distance / edge, 0.0, 1.0)
+        return ramp * ramp * (3.0 - 2.0 * ramp)
+
+
+@dataclass(frozen=True)
+class Level:
+    """How HU meet a network, and how what it changed comes back.
+
+    ``window`` says which HU take part. ``unit_width`` HU make one unit of the network's
+    range, and ``centre`` HU is its 0.5. A network that was trained on images within [0, 1]
+    has a unit as wide as the window; one that was trained beyond it can take a wide window
+    at a narrow unit, so that noise is as large as it knows and no tissue is left out.
+    """
+
+    window: HUWindow
+    unit_width: float
+    centre: float
+
+    @classmethod
+    def of_window(cls, window: HUWindow) -> Level:
+        """The window is the network's unit range."""
+        return cls(window=window, unit_width=window.width, centre=window.centre)
+
+    def to_network(self, hu: HU, padding: Mask) -> NDArray[np.float32]:
+        """HU (..., H, W) to the network's range; padding goes in as air."""
+        taking_part = np.clip(np.where(padding, AIR, hu), self.window.lower, self.window.upper)
+        return np.asarray((taking_part - self.centre) / self.unit_width + 0.5, dtype=np.float32)
+
+    def from_network(
+        self,
+        hu: HU,
+        padding: Mask,
+        seen: NDArray[np.float32],
+        denoised: NDArray[np.float32],
+        strength: float,
+    ) -> HU:
+        """HU after denoising, all arrays (..., H, W).
+
+        What the network changed from ``seen`` to ``denoised`` is added to ``hu``, times
+        ``strength``, fading out at the edges of the window. Padding and HU outside the window
+        come back as they were.
+        """
+        change = (denoised.astype(np.float64) - seen) * self.unit_width
+        weight = np.where(padding, 0.0, strength * self.window.inside(hu))
+        return hu + weight * change
+
+
+def noise_level(hu: HU, padding: Mask) -> float | None:
+    """Standard deviation of the noise in homogeneous soft tissue, in HU.
+
+    The mode of the histogram of local standard deviations, which holds for correlated noise
+    as well, since nothing is assumed of its spectrum.
+
+    Args:
+        hu: one slice (H, W).
+        padding: pixels that are no image.
+
+    Returns:
+        The noise in HU, or None where there is too little soft tissue to say.
+
+    Source: Christianson et al., "Automated technique to measure noise in clinical CT
+    examinations", AJR 205, 2015.
+    """
+    mean, sigma = _local_statistics(hu)
+    lower, upper = TISSUE_CLASSES["fat_and_soft_tissue"]
+    whole = uniform_filter((~padding).astype(np.float64), _NOISE_PATCH, mode="nearest") > 0.999
+    found = sigma[(mean > lower) & (mean < upper) & (sigma < 200.0) & whole]
+    if found.size < 500:
+        return None
+    lowest, highest = np.percentile(found, [0.0, 90.0])
+    if highest - lowest < 1e-6:
+        return float(highest)
+    counts, edges = np.histogram(found, bins=100, range=(lowest, highest))
+    counts = uniform_filter(counts.astype(np.float64), 5)
+    peak = int(np.argmax(counts))
+    return float(0.5 * (edges[peak] + edges[peak + 1]))
+
+
+def tissue_masks(hu: HU, padding: Mask) -> dict[str, Mask]:
+    """Pixels (H, W) of each class of :data:`TISSUE_CLASSES`, told by the local mean.
+
+    A single noisy value would not do: pixels chosen for a high value are high by noise as
+    well, and any denoiser would seem to bias them.
+    """
+    mean = uniform_filter(np.where(padding, AIR, hu), 5, mode="nearest")
+    return {
+        name: (mean >= lower) & (mean < upper) & ~padding
+        for name, (lower, upper) in TISSUE_CLASSES.items()
+    }
+
+
+def series_noise_level(levels: Sequence[float | None]) -> float | None:
+    """Noise of a series from that of its slices: the median of those that have one."""
+    known = [level for level in levels if level is not None]
+    return float(np.median(known)) if known else None
+
+
+_NOISE_PATCH = 9
+
+
+def _local_statistics(hu: HU) -> tuple[HU, HU]:
+    shifted = hu - SOFT_TISSUE
+    mean = uniform_filter(shifted, _NOISE_PATCH, mode="nearest")
+    square = uniform_filter(shifted * shifted, _NOISE_PATCH, mode="nearest")
+    bessel = _NOISE_PATCH**2 / (_NOISE_PATCH**2 - 1)
+    sigma = np.sqrt(np.maximum(square - mean * mean, 0.0) * bessel)
+    return mean + SOFT_TISSUE, sigma

@@ -1,0 +1,35 @@
+"""Whole slices of any size through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch.nn import functional as F
+
+MULTIPLE = 32
+
+
+class WholeSliceInferer(Inferer):
+    """Pad to a multiple of 32 by reflection, run the network, cut the padding off.
+
+    Whole slices, no tiles: the bilinear upsampling with aligned corners depends on the size of
+    what it is given, so that tiles would change the result. A network of three channels gets
+    the gray slice thrice, and its result is averaged.
+    """
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Denoise ``inputs`` (B, 1, H, W), of any H and W."""
+        height, width = inputs.shape[-2:]
+        below, right = -height % MULTIPLE, -width % MULTIPLE
+        # A slice smaller than its padding cannot be mirrored.
+        mode = "reflect" if below < height and right < width else "replicate"
+        padded = F.pad(inputs, (0, right, 0, below), mode=mode)
+        if getattr(network, "in_channels", 1) == 3:
+            padded = padded.expand(-1, 3, -1, -1)
+        output = network(padded, *args, **kwargs)
+        return output.mean(dim=1, keepdim=True)[..., :height, :width]

@@ -1,0 +1,70 @@
+"""What a run did, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ctdenoise import __version__
+from ctdenoise.derived.atomic import atomic_file
+
+Status = Literal["done", "partial", "failed", "refused"]
+
+
+@dataclass
+class Seconds:
+    """Wall time of the parts of the work."""
+
+    reading: float = 0.0
+    network: float = 0.0
+    writing: float = 0.0
+
+
+@dataclass
+class SeriesReport:
+    """What became of a series.
+
+    Noise is in HU; ``hu_change`` is the mean change in HU of each tissue class of the source,
+    None where a class has no pixel.
+    """
+
+    source_series_uid: str
+    new_series_uid: str | None = None
+    output: str | None = None
+    status: Status = "failed"
+    reason: str | None = None
+    slices: int = 0
+    slices_already_there: int = 0
+    notes: list[str] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    noise_before: float | None = None
+    noise_after: float | None = None
+    hu_change: Mapping[str, float | None] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
+
+
+@dataclass
+class RunReport:
+    """What became of an input."""
+
+    model: Mapping[str, Any]
+    series: list[SeriesReport] = field(default_factory=list)
+    left_out: list[Mapping[str, str]] = field(default_factory=list)
+    ctdenoise_version: str = __version__
+    disclaimer: str = "For research only: not a medical device."
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some series failed or were refused, 2 nothing usable."""
+        if not self.series:
+            return 2
+        return 0 if all(series.status == "done" for series in self.series) else 1
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        with atomic_file(path) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2) + os.linesep, encoding="utf-8")

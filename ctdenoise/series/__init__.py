@@ -1,0 +1,7 @@
+"""What comes in: find CT series and read their Hounsfield units."""
+
+from ctdenoise.series.find import find
+from ctdenoise.series.model import Found, Instance, LeftOut, Series, SourceImage
+from ctdenoise.series.read import read
+
+__all__ = ["Found", "Instance", "LeftOut", "Series", "SourceImage", "find", "read"]

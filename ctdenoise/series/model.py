@@ -1,0 +1,88 @@
+"""What is found in the input: series, their images, and what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from ctdenoise.hounsfield import HU, Mask
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that takes no part, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One file of a series: a slice, or several frames.
+
+    ``uid`` is its SOP Instance UID, or its name for NIfTI; ``position`` is the place of its
+    first frame along the slice normal in mm, None where the file does not say.
+    """
+
+    path: Path
+    uid: str
+    frames: int
+    rows: int
+    columns: int
+    position: float | None
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images that belong together, sorted along the slice normal.
+
+    ``notes`` says what a reader of the result should know: tilt, gaps, duplicates.
+    """
+
+    kind: Literal["dicom", "nifti"]
+    uid: str
+    number: int | None
+    instances: tuple[Instance, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def slices(self) -> int:
+        return sum(instance.frames for instance in self.instances)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything found at an input path."""
+
+    series: tuple[Series, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """The pixels of one instance.
+
+    Attributes:
+        header: the DICOM dataset without its pixel data; None for NIfTI.
+        stored: stored values (F, H, W), integers, or floats for a NIfTI of floats.
+        slope: rescale slope of each frame (F,).
+        intercept: rescale intercept of each frame (F,).
+        padding: pixels (F, H, W) that are no image.
+    """
+
+    header: Dataset | None
+    stored: NDArray[Any]
+    slope: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    padding: Mask
+
+    @property
+    def hu(self) -> HU:
+        """Hounsfield units (F, H, W)."""
+        slope, intercept = self.slope[:, None, None], self.intercept[:, None, None]
+        return self.stored.astype(np.float64) * slope + intercept
