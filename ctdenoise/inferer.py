@@ -23,13 +23,14 @@ class WholeSliceInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Denoise ``inputs`` (B, 1, H, W), of any H and W."""
-        height, width = inputs.shape[-2:]
+        """Denoise ``inputs`` (B, S, H, W), of any H and W; each of the S is a slice of its own."""
+        slices = inputs.flatten(0, 1).unsqueeze(1)
+        height, width = slices.shape[-2:]
         below, right = -height % MULTIPLE, -width % MULTIPLE
         # A slice smaller than its padding cannot be mirrored.
         mode = "reflect" if below < height and right < width else "replicate"
-        padded = F.pad(inputs, (0, right, 0, below), mode=mode)
+        padded = F.pad(slices, (0, right, 0, below), mode=mode)
         if getattr(network, "in_channels", 1) == 3:
             padded = padded.expand(-1, 3, -1, -1)
         output = network(padded, *args, **kwargs)
-        return output.mean(dim=1, keepdim=True)[..., :height, :width]
+        return output.mean(dim=1)[..., :height, :width].reshape(inputs.shape)

@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, verbosity: Verbosity = "normal") -> None:
         self._verbosity = verbosity
         self._terminal = sys.stderr.isatty() and verbosity != "quiet"
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
 
     def start(self, what: str, slices: int) -> None:
         """A series begins."""

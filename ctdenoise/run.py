@@ -20,6 +20,7 @@ from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HUWindow, Level, noise_level, series_noise_level
+from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
 from ctdenoise.report import RunReport, Seconds, SeriesReport
 from ctdenoise.series import Instance, Series, SourceImage, find, read
@@ -93,7 +94,7 @@ def run(
     return report
 
 
-def series_level(series: Series, denoiser: Denoiser, window: HUWindow | None) -> Level:
+def series_level(series: Series, card: ModelCard, window: HUWindow | None) -> Level:
     """The level for a series: a window as given, or matched to the noise of some slices.
 
     Raises:
@@ -101,7 +102,7 @@ def series_level(series: Series, denoiser: Denoiser, window: HUWindow | None) ->
     """
     if window is not None:
         return Level.of_window(window)
-    return match_level(denoiser.card, _sampled_noise(series))
+    return match_level(card, _sampled_noise(series))
 
 
 def series_folder(series: Series) -> str:
@@ -109,19 +110,6 @@ def series_folder(series: Series) -> str:
     digest = hashlib.sha256(series.uid.encode()).hexdigest()[:8]
     number = "" if series.number is None else f"{series.number:04d}-"
     return f"series-{number}{digest}"
-
-
-def series_provenance(denoiser: Denoiser, level: Level, settings: RunSettings) -> Provenance:
-    """What decides the pixels and attributes of a derived series."""
-    return Provenance(
-        model=denoiser.card.name,
-        digest=denoiser.digest,
-        strength=settings.strength,
-        precision=denoiser.precision,
-        level=(level.window.lower, level.window.upper, level.unit_width, level.centre),
-        keep_primary=settings.keep_primary,
-        keep_private=settings.keep_private,
-    )
 
 
 def _run_series(
@@ -160,8 +148,16 @@ def _denoise(
     progress: Progress,
     report: SeriesReport,
 ) -> None:
-    level = series_level(series, denoiser, settings.window)
-    provenance = series_provenance(denoiser, level, settings)
+    level = series_level(series, denoiser.card, settings.window)
+    provenance = Provenance(
+        model=denoiser.card.name,
+        digest=denoiser.digest,
+        strength=settings.strength,
+        precision=denoiser.precision,
+        level=level,
+        keep_primary=settings.keep_primary,
+        keep_private=settings.keep_private,
+    )
     report.output = str(folder)
     report.settings = {
         "window": "auto" if settings.window is None else "as given",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID
 
 from ctdenoise import __version__
+from ctdenoise.hounsfield import Level
 
 NAME = "ctdenoise"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise")
@@ -22,7 +23,7 @@ class Provenance:
         digest: SHA-256 of its weights, hexadecimal.
         strength: 0 to 1.
         precision: number format of the network.
-        level: window, unit width and centre in HU.
+        level: at which the HU met the network.
         keep_primary: keep PRIMARY in the image type.
         keep_private: keep private attributes.
     """
@@ -31,17 +32,17 @@ class Provenance:
     digest: str
     strength: float
     precision: str
-    level: tuple[float, float, float, float]
+    level: Level
     keep_primary: bool = False
     keep_private: bool = False
 
     def description(self) -> str:
         """One line for DICOM's Derivation Description."""
-        lower, upper, unit, centre = self.level
+        level = self.level
         return (
             f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
-            f"strength {self.strength:g}, {self.precision}, window {lower:g} to {upper:g} HU, "
-            f"{unit:g} HU a unit about {centre:g} HU. For research only: not a medical device."
+            f"strength {self.strength:g}, {self.precision}, window {level.window.lower:g} to "
+            f"{level.window.upper:g} HU, {level.unit_width:g} HU a unit about {level.centre:g} HU. For research only: not a medical device."
         )
 
     def derive_uid(self, source_uid: str) -> UID:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,30 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import Instance, Series, SourceImage
 from ctdenoise.series.pixels import read_image
+
+
+def file_name(place: int) -> str:
+    """Name of the derived file of the instance at a place, from 0, in its series."""
+    return f"{place + 1:05d}.dcm"
+
+
+def write_derived(
+    path: Path, source: SourceImage, hu: HU, provenance: Provenance, when: datetime
+) -> HU:
+    """Write the DICOM file derived from ``source`` with new HU (F, H, W), whole or not at all.
+
+    Returns:
+        The HU that a reader of the file gets: rounded and clipped to what can be stored.
+    """
+    if source.header is None:
+        raise TypeError("a DICOM file is derived from a DICOM file")
+    stored = to_stored(hu, source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        derived = derive(source.header, stored, provenance, when)
+        with atomic_file(path) as partial:
+            derived.save_as(partial, enforce_file_format=True)
+    return replace(source, stored=stored).hu
 
 
 class Writer(Protocol):
@@ -46,8 +71,7 @@ class DicomWriter:
         self, series: Series, folder: Path, provenance: Provenance, *, overwrite: bool
     ) -> None:
         self._names = {
-            instance.uid: f"{place:05d}.dcm"
-            for place, instance in enumerate(series.instances, start=1)
+            instance.uid: file_name(place) for place, instance in enumerate(series.instances)
         }
         self._folder = folder
         self._provenance = provenance
@@ -68,15 +92,7 @@ class DicomWriter:
         return read_image(path).hu if path.exists() else None
 
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
-        if source.header is None:
-            raise TypeError("a DICOM file is derived from a DICOM file")
-        stored = to_stored(hu, source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            derived = derive(source.header, stored, self._provenance, self._when)
-            with atomic_file(self._path(instance)) as partial:
-                derived.save_as(partial, enforce_file_format=True)
-        return SourceImage(None, stored, source.slope, source.intercept, source.padding).hu
+        return write_derived(self._path(instance), source, hu, self._provenance, self._when)
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -135,7 +151,7 @@ class NiftiWriter:
         stored = to_stored(hu, source)
         self._slices.append(source)
         self._stored.append(stored)
-        return SourceImage(None, stored, source.slope, source.intercept, source.padding).hu
+        return replace(source, stored=stored).hu
 
     def close(self) -> None:
         stored = np.concatenate(self._stored)
