@@ -33,6 +33,7 @@ _STALE = (
     "ExtendedOffsetTableLengths",
     "FloatPixelPaddingValue",
 )
+_WORD_SIZES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 # The scanner's: moved to the Contributing Equipment Sequence.
 _EQUIPMENT = (
     "Manufacturer",
@@ -64,7 +65,7 @@ def derive(
     Source: DICOM PS3.3 sections C.7.6.1.1.2 (derived image), C.12.4 (derivation), C.12.1.1.5
     (contributing equipment), C.7.6.16.2.6 (derivation of a frame).
     """
-    derived = copy.deepcopy(source)
+    derived = _as_little_endian(source)
     if not provenance.keep_private:
         derived.remove_private_tags()
     for keyword in _STALE:
@@ -76,6 +77,24 @@ def derive(
     _set_equipment(derived, source, when)
     _set_pixels(derived, stored)
     _set_rescale_type(derived)
+    return derived
+
+
+def _as_little_endian(source: Dataset) -> Dataset:
+    """A copy that can be written as explicit little endian, whatever the source was.
+
+    pydicom decodes numbers and text as it reads; only words within byte strings are left to do.
+    """
+    derived = copy.deepcopy(source)
+    elements = list(derived.iterall())
+    if derived.original_encoding[1] is False:
+        for element in elements:
+            size = _WORD_SIZES.get(element.VR)
+            if size and isinstance(element.value, bytes):
+                element.value = (
+                    np.frombuffer(element.value, f">u{size}").astype(f"<u{size}").tobytes()
+                )
+    derived.set_original_encoding(False, True, derived.original_character_set)
     return derived
 
 
@@ -133,6 +152,21 @@ def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -
     for group in per_frame:
         group.pop("DerivationImageSequence", None)
     derived.SharedFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([item])
+    derived.SourceImageEvidenceSequence = _evidence(source)
+
+
+def _evidence(source: Dataset) -> Sequence:
+    """Study and series of the source, which a multi-frame image names beside its UID."""
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = source.SOPClassUID
+    instance.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    series = Dataset()
+    series.SeriesInstanceUID = source.SeriesInstanceUID
+    series.ReferencedSOPSequence = Sequence([instance])
+    study = Dataset()
+    study.StudyInstanceUID = source.StudyInstanceUID
+    study.ReferencedSeriesSequence = Sequence([series])
+    return Sequence([study])
 
 
 def _set_equipment(derived: Dataset, source: Dataset, when: datetime) -> None:

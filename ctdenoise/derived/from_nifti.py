@@ -57,6 +57,7 @@ def _blank(content: str, index: int) -> Dataset:
         "StudyID",
         "PositionReferenceIndicator",
         "PatientPosition",
+        "Laterality",
         "KVP",
         "AcquisitionNumber",
     ):

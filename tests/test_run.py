@@ -1,0 +1,442 @@
+"""The command line on real series: what it writes, says and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.uid import JPEGLSLossless, generate_uid
+
+from ctdenoise import __version__
+from ctdenoise.cli import main
+from tests.conftest import SAMPLE
+from tests.reference_network import published_weights
+from tests.series.test_find import edit
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(small_model: Path, tmp_path: Path) -> Run:
+    """Run the command with the small model, writing to tmp_path/out."""
+
+    def call(source: Path, *arguments: object) -> int:
+        options = [str(a) for a in arguments]
+        if "--model" not in options:
+            options += ["--model", str(small_model)]
+        if "--output" not in options:
+            options += ["--output", str(tmp_path / "out")]
+        return main(["run", "--input", str(source), *options])
+
+    return call
+
+
+def outputs(folder: Path) -> list[pydicom.Dataset]:
+    return [pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
+
+
+def report_of(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def hu(dataset: pydicom.Dataset) -> np.ndarray:
+    return dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+
+
+def test_series_in_series_out(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    assert run(series_dir, "--report", tmp_path / "r.json") == 0
+    derived = outputs(tmp_path / "out")
+    sources = {d.SOPInstanceUID: d for d in outputs(series_dir)}
+    assert len(derived) == 3
+    for dataset in derived:
+        source = sources[dataset.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        assert dataset.ImagePositionPatient == source.ImagePositionPatient
+        assert dataset.InstanceNumber == source.InstanceNumber
+        assert np.any(hu(dataset) != hu(source))
+    (series,) = report_of(tmp_path / "r.json")["series"]
+    assert series["new_series_uid"] == derived[0].SeriesInstanceUID
+    assert series["status"] == "done"
+    assert series["slices"] == 3
+    assert series["noise_before"] == pytest.approx(38, abs=5)
+    assert series["settings"]["unit_width_hu"] == pytest.approx(
+        series["noise_before"] / 0.08, rel=0.1
+    )
+    assert set(series["hu_change"]) == {"air", "lung", "fat_and_soft_tissue", "bone"}
+    assert series["seconds"]["network"] > 0
+    assert report_of(tmp_path / "r.json")["model"]["sha256"]
+
+
+def test_strength_zero_is_exact(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    assert run(series_dir, "--strength", 0) == 0
+    for derived in outputs(tmp_path / "out"):
+        (reference,) = derived.SourceImageSequence
+        (source,) = [
+            d for d in outputs(series_dir) if d.SOPInstanceUID == reference.ReferencedSOPInstanceUID
+        ]
+        np.testing.assert_array_equal(derived.pixel_array, source.pixel_array)
+
+
+def test_same_run_same_uids_and_pixels_other_model_other_uids(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    torch.save({"params": published_weights(8, (1, 1, 1), 1)}, tmp_path / "net_g_latest.pth")
+    for name, more in (("a", []), ("b", []), ("c", ["--model", tmp_path / "net_g_latest.pth"])):
+        assert run(series_dir, "--output", tmp_path / name, *more) == 0
+    a, b, c = (outputs(tmp_path / name) for name in "abc")
+    for first, second, other in zip(a, b, c, strict=True):
+        assert first.SOPInstanceUID == second.SOPInstanceUID
+        assert first.PixelData == second.PixelData
+        assert first.SOPInstanceUID != other.SOPInstanceUID
+        assert first.SeriesInstanceUID != other.SeriesInstanceUID
+
+
+def test_batch_size_changes_nothing(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    for size in (1, 2, 5):
+        assert run(series_dir, "--output", tmp_path / str(size), "--batch-size", size) == 0
+    one, two, five = (outputs(tmp_path / str(size)) for size in (1, 2, 5))
+    for a, b, c in zip(one, two, five, strict=True):
+        # The sums of a convolution may be taken in another order: one step of rounding.
+        assert np.abs(a.pixel_array.astype(int) - b.pixel_array).max() <= 1
+        assert np.abs(a.pixel_array.astype(int) - c.pixel_array).max() <= 1
+
+
+def test_second_run_finishes_what_an_interrupted_one_left(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    assert run(series_dir) == 0
+    first, second, third = sorted((tmp_path / "out").rglob("*.dcm"))
+    before = first.stat().st_mtime_ns
+    expected = second.read_bytes()
+    second.unlink()
+    (third.parent / ".part-00002.dcm").write_bytes(expected[:1000])
+    assert run(series_dir, "--report", tmp_path / "r.json") == 0
+    assert first.stat().st_mtime_ns == before
+    assert pydicom.dcmread(second).PixelData == expected[-len(pydicom.dcmread(second).PixelData) :]
+    assert not list((tmp_path / "out").rglob(".part*"))
+    (series,) = report_of(tmp_path / "r.json")["series"]
+    assert series["slices_already_there"] == 2
+    assert "2 slices were there from an earlier run" in series["notes"]
+
+
+def test_another_runs_files_are_not_overwritten_unasked(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(series_dir) == 0
+    before = [d.SOPInstanceUID for d in outputs(tmp_path / "out")]
+    assert run(series_dir, "--strength", 0.5) == 1
+    assert "use --overwrite" in capsys.readouterr().err
+    assert [d.SOPInstanceUID for d in outputs(tmp_path / "out")] == before
+    assert run(series_dir, "--strength", 0.5, "--overwrite") == 0
+    assert not {d.SOPInstanceUID for d in outputs(tmp_path / "out")} & set(before)
+
+
+def test_sources_are_never_changed(run: Run, series_dir: Path) -> None:
+    before = {path: path.read_bytes() for path in series_dir.iterdir()}
+    run(series_dir)
+    run(series_dir, "--output", series_dir / "out")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_output_inside_the_input_is_not_read_again(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        arguments = ("--output", series_dir / "out", "--report", tmp_path / "r.json")
+        assert run(series_dir, *arguments) == 0
+        assert len(report_of(tmp_path / "r.json")["series"]) == 1
+
+
+def test_two_series_and_other_files(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    edit(series_dir / "1-12.dcm", SeriesInstanceUID=generate_uid())
+    (series_dir / "readme.txt").write_text("hello")
+    assert run(series_dir, "--report", tmp_path / "r.json") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    report = report_of(tmp_path / "r.json")
+    assert report["left_out"] == [{"file": "readme.txt", "reason": "not a DICOM file"}]
+
+
+def test_undecodable_slice_is_said_and_the_rest_goes_on(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = series_dir / "1-13.dcm"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert run(series_dir, "--report", tmp_path / "r.json") == 1
+    assert len(outputs(tmp_path / "out")) == 2
+    (series,) = report_of(tmp_path / "r.json")["series"]
+    assert series["status"] == "partial"
+    assert "1-13.dcm" in series["reason"]
+    error = capsys.readouterr().err
+    assert "1-13.dcm" in error
+    assert "Traceback" not in error
+
+
+def test_slices_of_another_size_are_denoised_as_well(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    for name, size in (("1-12.dcm", 1), ("1-13.dcm", 37)):
+        dataset = pydicom.dcmread(series_dir / name)
+        pixels = dataset.pixel_array[200 : 200 + size, 200 : 200 + size + 6 * (size > 1)]
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(series_dir / name)
+    assert run(series_dir, "--batch-size", 2, "--report", tmp_path / "r.json") == 0
+    shapes = sorted(d.pixel_array.shape for d in outputs(tmp_path / "out"))
+    assert shapes == [(1, 1), (37, 43), (512, 512)]
+    (series,) = report_of(tmp_path / "r.json")["series"]
+    assert "slices differ in matrix size" in series["notes"]
+
+
+def test_single_file_and_zip(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    assert run(series_dir / "1-12.dcm", "--output", tmp_path / "one") == 0
+    assert len(outputs(tmp_path / "one")) == 1
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
+        for path in series_dir.iterdir():
+            archive.write(path, f"study/{path.name}")
+    assert run(tmp_path / "series.zip", "--output", tmp_path / "zip") == 0
+    assert len(outputs(tmp_path / "zip")) == 3
+    assert [path.name for path in (tmp_path / "zip").iterdir() if path.name.startswith(".")] == []
+
+
+def test_compressed_input(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    for path in series_dir.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+        dataset.save_as(path)
+    shutil.copytree(SAMPLE, tmp_path / "plain")
+    assert run(series_dir, "--strength", 0) == 0
+    plain = {d.SOPInstanceUID: d for d in outputs(tmp_path / "plain")}
+    for derived in outputs(tmp_path / "out"):
+        source = plain[derived.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        np.testing.assert_array_equal(derived.pixel_array, source.pixel_array)
+
+
+def test_padding_comes_back_and_is_not_invented(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    for path in series_dir.iterdir():
+        dataset = pydicom.dcmread(path)
+        pixels = dataset.pixel_array.copy()
+        value = int(pixels[256, 256])
+        pixels[:50] = value
+        dataset.add_new("PixelPaddingValue", "US", value)
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(path)
+    assert run(series_dir) == 0
+    sources = {d.SOPInstanceUID: d for d in outputs(series_dir)}
+    for derived in outputs(tmp_path / "out"):
+        source = sources[derived.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        np.testing.assert_array_equal(
+            derived.pixel_array == source.PixelPaddingValue,
+            source.pixel_array == source.PixelPaddingValue,
+        )
+
+
+def test_outside_an_explicit_window_nothing_changes(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    assert run(series_dir, "--window=-160,240", "--report", tmp_path / "r.json") == 0
+    sources = {d.SOPInstanceUID: d for d in outputs(series_dir)}
+    changed = 0
+    for derived in outputs(tmp_path / "out"):
+        source = sources[derived.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        outside = (hu(source) <= -160) | (hu(source) >= 240)
+        np.testing.assert_array_equal(hu(derived)[outside], hu(source)[outside])
+        changed += np.count_nonzero(hu(derived)[~outside] != hu(source)[~outside])
+    assert changed > 0
+    settings = report_of(tmp_path / "r.json")["series"][0]["settings"]
+    assert settings["window_hu"] == [-160.0, 240.0]
+    assert settings["unit_width_hu"] == 400.0
+
+
+def volume(path: Path, dtype: type = np.int16, slope: float = 1.0, inter: float = 0.0) -> None:
+    stack = np.stack([d.pixel_array for d in outputs(SAMPLE)]).astype(np.float64) - 1024.0
+    stored = ((stack[:3, 100:300, 100:228] - inter) / slope).astype(dtype)
+    affine = np.diag([-0.6, -0.6, 8.0, 1.0])
+    image = nibabel.Nifti1Image(stored.T, affine)
+    image.header.set_slope_inter(slope, inter)
+    nibabel.save(image, path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "inter"),
+    [(np.int16, 1.0, 0.0), (np.uint16, 1.0, -1024.0), (np.int16, 0.5, 10.0), (np.float32, 1, 0)],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_in_nifti_out(
+    run: Run, tmp_path: Path, dtype: type, slope: float, inter: float, suffix: str
+) -> None:
+    path = tmp_path / f"ct{suffix}"
+    volume(path, dtype, slope, inter)
+    assert run(path, "--strength", 0, "--output", tmp_path / "same") == 0
+    assert run(path) == 0
+    source = nibabel.load(path)
+    (same,) = (tmp_path / "same").rglob("*.nii*")
+    (denoised,) = (tmp_path / "out").rglob("*.nii*")
+    assert same.name == path.name
+    np.testing.assert_array_equal(nibabel.load(same).get_fdata(), source.get_fdata())
+    np.testing.assert_array_equal(nibabel.load(denoised).affine, source.affine)
+    assert nibabel.load(denoised).get_data_dtype() == source.get_data_dtype()
+    assert np.any(nibabel.load(denoised).get_fdata() != source.get_fdata())
+
+
+def test_existing_nifti_is_not_overwritten_unasked(run: Run, tmp_path: Path) -> None:
+    volume(tmp_path / "ct.nii.gz")
+    assert run(tmp_path / "ct.nii.gz") == 0
+    assert run(tmp_path / "ct.nii.gz") == 1
+    assert run(tmp_path / "ct.nii.gz", "--overwrite") == 0
+
+
+def test_dicom_to_nifti_keeps_geometry(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    assert run(series_dir, "--format", "nifti", "--strength", 0) == 0
+    (path,) = (tmp_path / "out").rglob("*.nii.gz")
+    ours = sitk.ReadImage(str(path))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series_dir)))
+    theirs = reader.Execute()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs))
+    np.testing.assert_allclose(ours.GetOrigin(), theirs.GetOrigin(), atol=1e-3)
+    np.testing.assert_allclose(ours.GetSpacing(), theirs.GetSpacing(), atol=1e-4)
+    np.testing.assert_allclose(ours.GetDirection(), theirs.GetDirection(), atol=1e-6)
+
+
+def test_nifti_to_dicom_keeps_geometry(run: Run, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    volume(tmp_path / "ct.nii.gz")
+    assert run(tmp_path / "ct.nii.gz", "--format", "dicom", "--strength", 0) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    ours, theirs = reader.Execute(), sitk.ReadImage(str(tmp_path / "ct.nii.gz"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs))
+    np.testing.assert_allclose(ours.GetOrigin(), theirs.GetOrigin(), atol=1e-3)
+    np.testing.assert_allclose(ours.GetSpacing(), theirs.GetSpacing(), atol=1e-4)
+    np.testing.assert_allclose(ours.GetDirection(), theirs.GetDirection(), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 2, 2), (4, 4, 0)])
+def test_nifti_that_is_no_volume(
+    run: Run, tmp_path: Path, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), tmp_path / "x.nii")
+    assert run(tmp_path / "x.nii") == 2
+    assert "not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strength", "2"], "from 0 to 1"),
+        (["--strength", "nan"], "from 0 to 1"),
+        (["--window", "5"], "LOWER,UPPER"),
+        (["--window", "5,1"], "LOWER,UPPER"),
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--device", "abacus"], "use auto, cpu, cuda or cuda:N"),
+        (["--precision", "fp16", "--device", "cpu"], "needs a GPU"),
+        (["--model", "nonesuch"], "no such model or file"),
+        (["--decoder", "x.pth"], "go with --model clip-rn50"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_one_line(
+    run: Run,
+    series_dir: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    assert run(series_dir, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_usable_ends_with_2(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("hello")
+    assert run(tmp_path / "nowhere") == 2
+    assert run(tmp_path / "empty") == 2
+    assert run(tmp_path / "text") == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "no CT series to denoise (not a DICOM file)" in error
+
+
+def test_output_that_cannot_be_written(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    assert run(series_dir) == 2
+    assert "cannot be created" in capsys.readouterr().err
+
+
+def test_progress_is_plain_lines_without_a_terminal(
+    run: Run, series_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run(series_dir)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "series 1 of 1: 3 slices"
+    assert lines[1].startswith("series 1 of 1: done, noise ")
+    run(series_dir, "--output", tmp_path / "quiet", "--quiet")
+    assert capsys.readouterr().err == ""
+
+
+def test_no_patient_data_in_report_and_lines(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in series_dir.iterdir():
+        edit(path, PatientName="Secret^Name", PatientID="SECRETID", PatientBirthDate="19500101")
+    run(series_dir, "--report", tmp_path / "r.json", "--verbose")
+    said = (tmp_path / "r.json").read_text() + capsys.readouterr().err
+    assert "Secret" not in said
+    assert "SECRETID" not in said
+    assert "19500101" not in said
+
+
+def test_installed_command(tmp_path: Path) -> None:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ctdenoise", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert call("--version").stdout.strip() == f"ctdenoise {__version__}"
+    assert "--input" in call("run", "--help").stdout
+    assert call("run").returncode == 2
+    models = call("models").stdout
+    assert "lite" in models
+    assert "clip-rn50" in models
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = "import sys; from ctdenoise.cli import main; main(['--help'])"
+    script = f"""
+try:
+    exec({code!r})
+except SystemExit:
+    pass
+heavy = {{'torch', 'monai', 'pydicom', 'numpy', 'nibabel', 'open_clip'}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_threads_follow_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctdenoise.cli import _available_threads
+
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    if hasattr(os, "sched_getaffinity"):
+        assert _available_threads() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert _available_threads() == 3
