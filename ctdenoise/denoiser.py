@@ -43,10 +43,9 @@ def match_level(card: ModelCard, noise: float | None) -> Level:
     else:
         unit, centre = float(np.clip(noise / card.matched_sigma, *UNIT_WIDTHS)), SOFT_TISSUE
     if not card.bounded:
-        return Level(window=WHOLE_RANGE, unit_width=unit, centre=centre)
-    if unit >= own.width:
-        return Level.of_window(own)
-    return Level.of_window(HUWindow(centre - unit / 2, centre + unit / 2))
+        return Level(WHOLE_RANGE, unit, centre, card.preserved_scale)
+    matched = own if unit >= own.width else HUWindow(centre - unit / 2, centre + unit / 2)
+    return Level.of_window(matched, card.preserved_scale)
 
 
 class Denoiser:

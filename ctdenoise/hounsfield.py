@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 HU = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -76,16 +76,22 @@ class Level:
     range, and ``centre`` HU is its 0.5. A network that was trained on images within [0, 1]
     has a unit as wide as the window; one that was trained beyond it can take a wide window
     at a narrow unit, so that noise is as large as it knows and no tissue is left out.
+
+    ``preserved_scale`` is in pixels. What the network changed over wider distances (a Gaussian
+    mean of this standard deviation) is given back: the noise of filtered back projection has
+    little power there, and faint wide lesions and the mean HU of a region have all theirs.
+    0 takes the network's word.
     """
 
     window: HUWindow
     unit_width: float
     centre: float
+    preserved_scale: float = 0.0
 
     @classmethod
-    def of_window(cls, window: HUWindow) -> Level:
+    def of_window(cls, window: HUWindow, preserved_scale: float = 0.0) -> Level:
         """The window is the network's unit range."""
-        return cls(window=window, unit_width=window.width, centre=window.centre)
+        return cls(window, window.width, window.centre, preserved_scale)
 
     def to_network(self, hu: HU, padding: Mask) -> NDArray[np.float32]:
         """HU (..., H, W) to the network's range; padding goes in as air."""
@@ -107,6 +113,9 @@ class Level:
         come back as they were.
         """
         change = (denoised.astype(np.float64) - seen) * self.unit_width
+        if self.preserved_scale > 0:
+            scale = (0.0,) * (change.ndim - 2) + (self.preserved_scale,) * 2
+            change -= gaussian_filter(change, scale, mode="nearest")
         weight = np.where(padding, 0.0, strength * self.window.inside(hu))
         return hu + weight * change
 

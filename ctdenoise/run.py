@@ -101,7 +101,7 @@ def series_level(series: Series, card: ModelCard, window: HUWindow | None) -> Le
         CTDenoiseError: no slice can be read.
     """
     if window is not None:
-        return Level.of_window(window)
+        return Level.of_window(window, card.preserved_scale)
     return match_level(card, _sampled_noise(series))
 
 
@@ -164,6 +164,7 @@ def _denoise(
         "window_hu": [level.window.lower, level.window.upper],
         "unit_width_hu": level.unit_width,
         "centre_hu": level.centre,
+        "preserved_scale_pixels": level.preserved_scale,
         "strength": settings.strength,
         "precision": denoiser.precision,
         "device": str(denoiser.device),

@@ -37,7 +37,8 @@ def dicom_items(
         window: HU that become [0, 1]; None matches the noise.
 
     Returns:
-        ``image``, the file; ``level``, lower, upper, unit width and centre in HU; ``output``,
+        ``image``, the file; ``level``, lower, upper, unit width and centre in HU and the
+        preserved scale in pixels; ``output``,
         the path of the derived file below the output folder.
 
     Raises:
@@ -150,9 +151,10 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _to_numbers(level: Level) -> list[float]:
-    return [level.window.lower, level.window.upper, level.unit_width, level.centre]
+    window = level.window
+    return [window.lower, window.upper, level.unit_width, level.centre, level.preserved_scale]
 
 
 def _to_level(numbers: Any) -> Level:
-    lower, upper, unit_width, centre = (float(number) for number in numbers)
-    return Level(window=HUWindow(lower, upper), unit_width=unit_width, centre=centre)
+    lower, upper, unit_width, centre, scale = (float(number) for number in numbers)
+    return Level(HUWindow(lower, upper), unit_width, centre, scale)

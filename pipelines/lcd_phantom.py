@@ -53,7 +53,9 @@ def main() -> None:
     mask = inside(truth)
     lesions = mask & (truth > 1.5)
     background = mask & (truth < 0.5)
-    print("| dose | slices | RMSE before, HU | after, HU | ratio | bias, HU | lesion contrast kept |")
+    print(
+        "| dose | slices | RMSE before, HU | after, HU | ratio | bias, HU | lesion contrast kept |"
+    )
     print("|---|---|---|---|---|---|---|")
     for folder in sorted(options.folder.glob("dose_*")):
         files = sorted(folder.rglob("*.raw"))

@@ -67,6 +67,22 @@ def test_strength_zero_is_identity_and_strength_is_linear(window: HUWindow, hu: 
     np.testing.assert_allclose(outs[1], 0.75 * outs[0] + 0.25 * outs[2], atol=1e-6)
 
 
+def test_wide_structures_are_preserved() -> None:
+    """A network that removes everything takes a wide lesion away only where it is told to."""
+    hu = np.full((1, 128, 128), 40.0)
+    hu[0, 44:84, 44:84] += 10.0
+    padding = np.zeros(hu.shape, dtype=bool)
+    window = HUWindow(-500.0, 500.0)
+    kept = []
+    for scale in (0.0, 2.0):
+        level = Level.of_window(window, scale)
+        seen = level.to_network(hu, padding)
+        flat = np.full_like(seen, level.to_network(np.full((1, 1, 1), 40.0), padding[:, :1, :1]))
+        out = level.from_network(hu, padding, seen, flat, 1.0)
+        kept.append(out[0, 64, 64] - 40.0)
+    assert kept == pytest.approx([0.0, 10.0], abs=0.01)
+
+
 def test_no_step_at_the_edges_of_the_window() -> None:
     level = level_of(HUWindow(-160.0, 240.0))
     hu = np.linspace(-400.0, 400.0, 80001).reshape(1, 1, -1)

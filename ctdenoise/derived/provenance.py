@@ -42,7 +42,8 @@ class Provenance:
         return (
             f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
             f"strength {self.strength:g}, {self.precision}, window {level.window.lower:g} to "
-            f"{level.window.upper:g} HU, {level.unit_width:g} HU a unit about {level.centre:g} HU. "
+            f"{level.window.upper:g} HU, {level.unit_width:g} HU a unit about {level.centre:g} HU, "
+            f"preserved scale {level.preserved_scale:g} pixels. "
             "For research only: not a medical device."
         )
 

@@ -25,6 +25,7 @@ class ModelCard:
             a series cannot be measured.
         bounded: the network was trained on images within [0, 1] only, so that HU beyond the
             window do not go in.
+        preserved_scale: in pixels, see :class:`ctdenoise.hounsfield.Level`.
         residual: the network predicts the noise.
         training: further facts of the training: seed, iterations, configuration.
     """
@@ -38,6 +39,7 @@ class ModelCard:
     matched_sigma: float
     unit_window: tuple[float, float] = (-1024.0, 3072.0)
     bounded: bool = True
+    preserved_scale: float = 0.0
     residual: bool = False
     training: Mapping[str, Any] | None = None
 
