@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import save_model
+from ctdenoise.networks import CLIPDenoiser
 
 
 class AutocastInferer(Inferer):
@@ -51,11 +53,16 @@ class GradientClipping:
 
 
 class ExponentialMovingAverage:
-    """Keep a running mean of a network's weights; it denoises better than the last step does."""
+    """Keep a running mean of a denoiser's decoder, which denoises better than the last step does.
 
-    def __init__(self, network: nn.Module, *, momentum: float) -> None:
-        self._handler = EMAHandler(network, momentum=momentum)
-        self.network = self._handler.ema_model
+    The rest of :attr:`network` is a plain copy: averaging a frozen encoder with itself would
+    still change its last bits.
+    """
+
+    def __init__(self, network: CLIPDenoiser, *, momentum: float) -> None:
+        self._handler = EMAHandler(network.decoder, momentum=momentum)
+        self.network = copy.deepcopy(network)
+        self.network.decoder = self._handler.ema_model
 
     def attach(self, engine: Engine) -> None:
         self._handler.attach(engine)
