@@ -11,24 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctdenoise import __version__
-from ctdenoise.errors import CTDenoiseError
+from ctdenoise.errors import CTDenoiseError, one_line
 
 if TYPE_CHECKING:
     from ctdenoise.hounsfield import HUWindow
 
+UNEXPECTED = 1
 NOTHING_USABLE = 2
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_join_window(sys.argv[1:] if arguments is None else arguments))
     warnings.filterwarnings("ignore")
     try:
         return int(options.command(options))
     except CTDenoiseError as error:
         print(f"ctdenoise: {error}", file=sys.stderr)
         return NOTHING_USABLE
+    except Exception as error:  # a fault of ours: still one line, unless asked for more
+        if getattr(options, "verbose", False):
+            raise
+        print(f"ctdenoise: unexpected {one_line(error)}; --verbose says more", file=sys.stderr)
+        return UNEXPECTED
     except KeyboardInterrupt:
         print(
             "ctdenoise: interrupted; finished slices are kept, run again to go on", file=sys.stderr
@@ -40,6 +46,8 @@ def _run(options: argparse.Namespace) -> int:
     window = None if options.window == "auto" else _window(options.window)
     if not 0.0 <= options.strength <= 1.0:
         raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
+    if options.report is not None and not options.report.parent.is_dir():
+        raise CTDenoiseError(f"--report {options.report}: there is no such folder")
     if not options.input.exists():
         raise CTDenoiseError(f"{options.input}: no such file or folder")
 
@@ -85,6 +93,17 @@ def _models(_: argparse.Namespace) -> int:
     return 0
 
 
+def _join_window(arguments: Sequence[str]) -> list[str]:
+    """``--window -160,240`` as one argument: argparse takes ``-160,240`` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--window":
+            joined[-1] = f"--window={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _window(text: str) -> HUWindow:
     from ctdenoise.hounsfield import HUWindow
 
@@ -93,7 +112,7 @@ def _window(text: str) -> HUWindow:
         return HUWindow(lower, upper)
     except ValueError:
         raise CTDenoiseError(
-            f"--window {text}: give auto, or LOWER,UPPER in HU, such as --window=-160,240"
+            f"--window {text}: give auto, or LOWER,UPPER in HU, such as --window -160,240"
         ) from None
 
 

@@ -21,7 +21,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 WHOLE_RANGE = HUWindow(-1500.0, 4500.0)
 """All HU that a scanner gives, far enough from the edges, where a window fades out."""
 
-UNIT_WIDTHS = (64.0, 4096.0)
+UNIT_WIDTHS = (32.0, 4096.0)
 """Narrowest and widest unit: below, the noise is too low to be told from texture."""
 
 

@@ -136,7 +136,7 @@ def noise_level(hu: HU, padding: Mask) -> float | None:
     Source: Christianson et al., "Automated technique to measure noise in clinical CT
     examinations", AJR 205, 2015.
     """
-    mean, sigma = _local_statistics(hu)
+    mean, sigma = _local_statistics(np.where(padding, AIR, hu))
     lower, upper = TISSUE_CLASSES["fat_and_soft_tissue"]
     whole = uniform_filter((~padding).astype(np.float64), _NOISE_PATCH, mode="nearest") > 0.999
     found = sigma[(mean > lower) & (mean < upper) & (sigma < 200.0) & whole]

@@ -28,8 +28,9 @@ class Seconds:
 class SeriesReport:
     """What became of a series.
 
-    Noise is in HU; ``hu_change`` is the mean change in HU of each tissue class of the source,
-    None where a class has no pixel.
+    ``instances`` pairs the SOP Instance UIDs of source and result; ``left_out`` holds files of
+    the series that could not be read. Noise is in HU; ``hu_change`` is the mean change in HU of
+    each tissue class of the source, None where a class has no pixel.
     """
 
     source_series_uid: str
@@ -37,6 +38,8 @@ class SeriesReport:
     output: str | None = None
     status: Status = "failed"
     reason: str | None = None
+    instances: list[Mapping[str, str]] = field(default_factory=list)
+    left_out: list[Mapping[str, str]] = field(default_factory=list)
     slices: int = 0
     slices_already_there: int = 0
     notes: list[str] = field(default_factory=list)

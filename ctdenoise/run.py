@@ -18,7 +18,7 @@ from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import Writer
-from ctdenoise.errors import CTDenoiseError
+from ctdenoise.errors import CTDenoiseError, one_line
 from ctdenoise.hounsfield import HUWindow, Level, noise_level, series_noise_level
 from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
@@ -106,8 +106,8 @@ def series_level(series: Series, card: ModelCard, window: HUWindow | None) -> Le
 
 
 def series_folder(series: Series) -> str:
-    """Name of a series' folder: its number and a digest of its UID, nothing of the patient."""
-    digest = hashlib.sha256(series.uid.encode()).hexdigest()[:8]
+    """Name of a series' folder: its number and a digest of its UIDs, nothing of the patient."""
+    digest = hashlib.sha256(f"{series.study_uid} {series.uid}".encode()).hexdigest()[:8]
     number = "" if series.number is None else f"{series.number:04d}-"
     return f"series-{number}{digest}"
 
@@ -130,8 +130,12 @@ def _run_series(
         report.status, report.reason = "refused", str(error)
     except OSError as error:
         report.status, report.reason = "failed", f"cannot be written: {error.strerror or error}"
+    except Exception as error:  # one series that nobody foresaw does not stop the others
+        report.status, report.reason = "failed", f"unexpected {one_line(error)}"
     finally:
         progress.finish()
+    for note in report.notes:
+        progress.say(f"{what}: note: {note}")
     if report.reason:
         progress.problem(f"{what}: {report.status}: {report.reason}")
     else:
@@ -172,8 +176,7 @@ def _denoise(
     writer = open_writer(series, folder, provenance, settings.format, overwrite=settings.overwrite)
     report.new_series_uid = provenance.derive_uid(series.uid)
     statistics = ChangeStatistics()
-    broken: list[str] = []
-    for batch in _batches(series, denoiser.batch_size, report.seconds, broken, progress):
+    for batch in _batches(series, denoiser.batch_size, report, progress):
         _process(batch, level, settings.strength, denoiser, writer, statistics, progress, report)
     with _timed(report.seconds, "writing"):
         writer.close()
@@ -181,9 +184,10 @@ def _denoise(
     report.hu_change = statistics.hu_change
     if report.slices_already_there:
         report.notes.append(f"{report.slices_already_there} slices were there from an earlier run")
-    report.status = "partial" if broken else "done"
-    if broken:
-        report.reason = f"{len(broken)} files could not be read: {broken[0]}"
+    report.status = "partial" if report.left_out else "done"
+    if report.left_out:
+        first = report.left_out[0]["reason"]
+        report.reason = f"{len(report.left_out)} files could not be read: {first}"
 
 
 def _process(
@@ -218,10 +222,11 @@ def _process(
     for (_, source), b, a in zip(batch, before, after, strict=True):
         if a is not None:
             statistics.add(b, a, source.padding)
+    report.instances += writer.uids([instance for instance, _ in batch])
 
 
 def _batches(
-    series: Series, size: int, seconds: Seconds, broken: list[str], progress: Progress
+    series: Series, size: int, report: SeriesReport, progress: Progress
 ) -> Iterator[list[tuple[Instance, SourceImage]]]:
     """Instances with their pixels, so many that a batch of the network can be filled.
 
@@ -230,10 +235,10 @@ def _batches(
     batch: list[tuple[Instance, SourceImage]] = []
     for instance in series.instances:
         try:
-            with _timed(seconds, "reading"):
+            with _timed(report.seconds, "reading"):
                 source = read(series, instance)
         except CTDenoiseError as error:
-            broken.append(str(error))
+            report.left_out.append({"file": instance.path.name, "reason": str(error)})
             progress.detail(str(error))
             continue
         if batch and source.stored.shape[1:] != batch[0][1].stored.shape[1:]:

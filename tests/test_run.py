@@ -66,6 +66,9 @@ def test_series_in_series_out(run: Run, series_dir: Path, tmp_path: Path) -> Non
         assert np.any(hu(dataset) != hu(source))
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert series["new_series_uid"] == derived[0].SeriesInstanceUID
+    assert {(i["source"], i["new"]) for i in series["instances"]} == {
+        (d.SourceImageSequence[0].ReferencedSOPInstanceUID, d.SOPInstanceUID) for d in derived
+    }
     assert series["status"] == "done"
     assert series["slices"] == 3
     assert series["noise_before"] == pytest.approx(38, abs=5)
@@ -176,6 +179,7 @@ def test_undecodable_slice_is_said_and_the_rest_goes_on(
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert series["status"] == "partial"
     assert "1-13.dcm" in series["reason"]
+    assert [item["file"] for item in series["left_out"]] == ["1-13.dcm"]
     error = capsys.readouterr().err
     assert "1-13.dcm" in error
     assert "Traceback" not in error
@@ -195,6 +199,34 @@ def test_slices_of_another_size_are_denoised_as_well(
     assert shapes == [(1, 1), (37, 43), (512, 512)]
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert "slices differ in matrix size" in series["notes"]
+
+
+def test_same_series_uid_in_two_studies(run: Run, series_dir: Path, tmp_path: Path) -> None:
+    edit(series_dir / "1-12.dcm", StudyInstanceUID=generate_uid(), SOPInstanceUID=generate_uid())
+    assert run(series_dir) == 0
+    assert sorted(len(list(f.iterdir())) for f in (tmp_path / "out").iterdir()) == [1, 2]
+
+
+def test_other_files_in_the_output_are_never_removed(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    assert run(series_dir) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    (folder / "notes.txt").write_text("mine")
+    assert run(series_dir, "--strength", 0.5, "--overwrite") == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_header_that_nobody_foresaw_fails_that_series_only(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(series_dir / "1-12.dcm", SeriesInstanceUID=generate_uid())
+    dataset = pydicom.dcmread(series_dir / "1-12.dcm")
+    del dataset.HighBit, dataset.BitsStored
+    dataset.save_as(series_dir / "1-12.dcm")
+    assert run(series_dir) == 1
+    assert len(outputs(tmp_path / "out")) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_single_file_and_zip(run: Run, series_dir: Path, tmp_path: Path) -> None:
@@ -243,7 +275,7 @@ def test_padding_comes_back_and_is_not_invented(run: Run, series_dir: Path, tmp_
 def test_outside_an_explicit_window_nothing_changes(
     run: Run, series_dir: Path, tmp_path: Path
 ) -> None:
-    assert run(series_dir, "--window=-160,240", "--report", tmp_path / "r.json") == 0
+    assert run(series_dir, "--window", "-160,240", "--report", tmp_path / "r.json") == 0
     sources = {d.SOPInstanceUID: d for d in outputs(series_dir)}
     changed = 0
     for derived in outputs(tmp_path / "out"):
@@ -286,6 +318,19 @@ def test_nifti_in_nifti_out(
     np.testing.assert_array_equal(nibabel.load(denoised).affine, source.affine)
     assert nibabel.load(denoised).get_data_dtype() == source.get_data_dtype()
     assert np.any(nibabel.load(denoised).get_fdata() != source.get_fdata())
+
+
+def test_nan_in_nifti_is_padding(run: Run, tmp_path: Path) -> None:
+    volume(tmp_path / "ct.nii.gz", np.float32)
+    image = nibabel.load(tmp_path / "ct.nii.gz")
+    values = image.get_fdata()
+    values[10:20, 10:20] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), image.affine), tmp_path / "n.nii")
+    assert run(tmp_path / "n.nii", "--report", tmp_path / "r.json") == 0
+    (path,) = (tmp_path / "out").rglob("*.nii")
+    out = nibabel.load(path).get_fdata()
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(values))
+    assert report_of(tmp_path / "r.json")["series"][0]["noise_before"] > 20
 
 
 def test_existing_nifti_is_not_overwritten_unasked(run: Run, tmp_path: Path) -> None:
@@ -344,6 +389,7 @@ def test_nifti_that_is_no_volume(
         (["--precision", "fp16", "--device", "cpu"], "needs a GPU"),
         (["--model", "nonesuch"], "no such model or file"),
         (["--decoder", "x.pth"], "go with --model clip-rn50"),
+        (["--report", "/no/such/folder/r.json"], "there is no such folder"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +64,7 @@ class _NiftiToDicomWriter:
             Instance(volume.path, str(header.SOPInstanceUID), 1, volume.rows, volume.columns, None)
             for header in self._headers
         ]
-        as_dicom = Series("dicom", series.uid, None, tuple(self._slices))
+        as_dicom = Series("dicom", "", series.uid, None, tuple(self._slices))
         self._writer = DicomWriter(as_dicom, folder, provenance, overwrite=overwrite)
 
     def finished(self, instance: Instance) -> HU | None:
@@ -80,6 +81,9 @@ class _NiftiToDicomWriter:
             finite = np.where(padding, float(header.RescaleIntercept), values)
             written.append(self._writer.write(item, empty, finite[None]))
         return np.concatenate(written)
+
+    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        return self._writer.uids(self._slices)
 
     def close(self) -> None:
         self._writer.close()

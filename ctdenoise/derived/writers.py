@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import nibabel
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
 
 from ctdenoise.derived.atomic import PARTIAL_SUFFIX, atomic_file
 from ctdenoise.derived.dataset import derive
@@ -21,6 +23,8 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import Instance, Series, SourceImage
 from ctdenoise.series.pixels import read_image
+
+FILE_PATTERN = "[0-9]*.dcm"
 
 
 def file_name(place: int) -> str:
@@ -56,6 +60,9 @@ class Writer(Protocol):
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
         """Write HU (F, H, W); returns the HU that a reader of the file gets."""
 
+    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        """SOP Instance UIDs of source and result; none where there is no DICOM."""
+
     def close(self) -> None:
         """Write what is written last."""
 
@@ -78,14 +85,14 @@ class DicomWriter:
         self._when = datetime.now()
         folder.mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
-        for path in sorted(folder.iterdir()):
-            if not self._is_ours(path):
-                if not overwrite:
-                    raise CTDenoiseError(
-                        f"{folder}: holds files of another run ({path.name}); "
-                        "use --overwrite or another --output"
-                    )
-                path.unlink()
+        others = self._files_of_another_run()
+        if others and not overwrite:
+            raise CTDenoiseError(
+                f"{folder}: holds files of another run ({others[0].name}); "
+                "use --overwrite or another --output"
+            )
+        for path in others:
+            path.unlink()
 
     def finished(self, instance: Instance) -> HU | None:
         path = self._path(instance)
@@ -94,22 +101,25 @@ class DicomWriter:
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
         return write_derived(self._path(instance), source, hu, self._provenance, self._when)
 
+    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        return [
+            {"source": item.uid, "new": self._provenance.derive_uid(item.uid)} for item in instances
+        ]
+
     def close(self) -> None:
         """Nothing is left to write."""
 
     def _path(self, instance: Instance) -> Path:
         return self._folder / self._names[instance.uid]
 
-    def _is_ours(self, path: Path) -> bool:
-        """Whether a file is what this run would write there."""
+    def _files_of_another_run(self) -> list[Path]:
+        """Files named like ours that this run would not write."""
         expected = {name: self._provenance.derive_uid(uid) for uid, name in self._names.items()}
-        if path.name not in expected:
-            return False
-        try:
-            header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"])
-        except Exception:
-            return False
-        return bool(header.get("SOPInstanceUID") == expected[path.name])
+        return [
+            path
+            for path in sorted(self._folder.glob(FILE_PATTERN))
+            if _instance_uid(path) != expected.get(path.name)
+        ]
 
 
 class NiftiWriter:
@@ -153,6 +163,9 @@ class NiftiWriter:
         self._stored.append(stored)
         return replace(source, stored=stored).hu
 
+    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        return []
+
     def close(self) -> None:
         stored = np.concatenate(self._stored)
         slope = np.concatenate([source.slope for source in self._slices])
@@ -168,6 +181,15 @@ class NiftiWriter:
         image.header.set_slope_inter(float(slope[0]), float(intercept[0]))
         with atomic_file(self._path) as partial:
             nibabel.save(image, partial)
+
+
+def _instance_uid(path: Path) -> str:
+    """The SOP Instance UID of a file; empty if it is no whole DICOM file."""
+    try:
+        header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+    except (OSError, InvalidDicomError):
+        return ""
+    return str(header.get("SOPInstanceUID", ""))
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -39,7 +39,7 @@ NOT_HU = {
 @dataclass(frozen=True)
 class _Slice:
     instance: Instance
-    series_key: tuple[str, ...]
+    series_key: tuple[str, str]
     series_number: int | None
     instance_number: int
     plane: Plane | None
@@ -53,7 +53,7 @@ def find_series(paths: Iterable[Path]) -> Iterator[Series | LeftOut]:
     another orientation than most of the series (an unmarked localizer) are left out of it, and
     so are series in which hardly two images are parallel.
     """
-    groups: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Slice]] = defaultdict(list)
     for path in paths:
         found = _examine(path)
         if isinstance(found, LeftOut):
@@ -61,7 +61,7 @@ def find_series(paths: Iterable[Path]) -> Iterator[Series | LeftOut]:
         else:
             groups[found.series_key].append(found)
     for key, slices in groups.items():
-        yield from _stack(key[1], slices)
+        yield from _stack(*key, slices)
 
 
 def read_header(path: Path) -> Dataset:
@@ -153,7 +153,7 @@ def _describe(path: Path, header: Dataset) -> _Slice:
     )
 
 
-def _stack(uid: str, slices: list[_Slice]) -> Iterator[Series | LeftOut]:
+def _stack(study_uid: str, uid: str, slices: list[_Slice]) -> Iterator[Series | LeftOut]:
     unique: dict[str, _Slice] = {}
     for item in slices:
         if item.instance.uid in unique:
@@ -183,6 +183,7 @@ def _stack(uid: str, slices: list[_Slice]) -> Iterator[Series | LeftOut]:
         notes.append("slices differ in matrix size")
     yield Series(
         kind="dicom",
+        study_uid=study_uid,
         uid=uid,
         number=kept[0].series_number,
         instances=tuple(item.instance for item in kept),

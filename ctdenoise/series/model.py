@@ -45,6 +45,7 @@ class Series:
     """
 
     kind: Literal["dicom", "nifti"]
+    study_uid: str
     uid: str
     number: int | None
     instances: tuple[Instance, ...]

@@ -25,7 +25,7 @@ def find_volume(path: Path) -> Series | LeftOut:
     instance = Instance(
         path, path.name, frames=shape[2], rows=shape[1], columns=shape[0], position=None
     )
-    return Series(kind="nifti", uid=path.name, number=None, instances=(instance,))
+    return Series(kind="nifti", study_uid="", uid=path.name, number=None, instances=(instance,))
 
 
 def read_volume(path: Path) -> SourceImage:
