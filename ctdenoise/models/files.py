@@ -63,7 +63,8 @@ def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
     card = _card(path, metadata, tensors)
     network = _build(path, tensors, card)
     _fill(path, network, tensors)
-    network.eval()
+    # Channels last is the faster layout for inference, on CPUs as on GPUs.
+    network.eval().to(memory_format=torch.channels_last)
     return LoadedModel(network=network, card=card, digest=digest(network.state_dict()))
 
 
