@@ -1,0 +1,86 @@
+"""Tensors out of a weights file, without ever running code that a file carries."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ctdenoise.errors import CTDenoiseError
+
+Tensors = dict[str, torch.Tensor]
+
+_WRAPPERS = ("params", "params_ema", "state_dict", "model", "network")
+
+
+def read_tensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
+    """Named tensors and text metadata of a safetensors file, a PyTorch file or a TorchScript.
+
+    Pickled files are read with ``weights_only``; of a TorchScript archive, such as OpenAI's
+    ``RN50.pt``, only the tensors are taken and none of its code is run.
+
+    Raises:
+        CTDenoiseError: the file does not exist, is of no such kind, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise CTDenoiseError(f"{path}: no such weights file")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:9] == b"{":
+        return _from_safetensors(path)
+    if zipfile.is_zipfile(path) and _is_torchscript(path):
+        return _from_torchscript(path), {}
+    return _from_pickle(path), {}
+
+
+def _from_safetensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CTDenoiseError(f"{path.name}: damaged safetensors file ({error})") from None
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(Path(name).name == "constants.pkl" for name in archive.namelist())
+
+
+def _from_torchscript(path: Path) -> Tensors:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            return dict(script.state_dict())
+        except RuntimeError:
+            raise CTDenoiseError(f"{path.name}: damaged TorchScript archive") from None
+
+
+def _from_pickle(path: Path) -> Tensors:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CTDenoiseError(
+            f"{path.name}: refused, it is no plain weights file: it holds more than tensors, "
+            "or is damaged; save its state dict as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError):
+        raise CTDenoiseError(f"{path.name}: not a weights file, or a damaged one") from None
+    return _unwrap(path, content)
+
+
+def _unwrap(path: Path, content: Any) -> Tensors:
+    for _ in range(3):
+        if isinstance(content, Mapping) and content:
+            if all(isinstance(value, torch.Tensor) for value in content.values()):
+                return {str(name).removeprefix("module."): t for name, t in content.items()}
+            inner = next((content[k] for k in _WRAPPERS if k in content), None)
+            content = inner if inner is not None else None
+    raise CTDenoiseError(f"{path.name}: holds no state dict")
