@@ -173,7 +173,8 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, writer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not weights at all", b"PK\x03\x04 broken zip", b"\x80\x02}q\x00.", b"\0" * 64]
+    "content",
+    [b"", b"not weights at all", b"PK\x03\x04 broken zip", b"\x80\x02}q\x00.", b"\0" * 64],
 )
 def test_files_that_are_no_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "junk.pth"
