@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.models.torchscript import is_torchscript, read_torchscript
 
 Tensors = dict[str, torch.Tensor]
 
@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
         start = file.read(9)
     if start[8:9] == b"{":
         return _from_safetensors(path)
-    if zipfile.is_zipfile(path) and _is_torchscript(path):
+    if zipfile.is_zipfile(path) and is_torchscript(path):
         return _from_torchscript(path), {}
     return _from_pickle(path), {}
 
@@ -48,19 +48,17 @@ def _from_safetensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
         raise CTDenoiseError(f"{path.name}: damaged safetensors file ({error})") from None
 
 
-def _is_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(Path(name).name == "constants.pkl" for name in archive.namelist())
-
-
 def _from_torchscript(path: Path) -> Tensors:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-            return dict(script.state_dict())
-        except RuntimeError:
-            raise CTDenoiseError(f"{path.name}: damaged TorchScript archive") from None
+    try:
+        return read_torchscript(path)
+    except pickle.UnpicklingError as error:
+        raise CTDenoiseError(
+            f"{path.name}: refused, it is no plain weights file ({error})"
+        ) from None
+    except Exception as error:  # a damaged pickle fails in any way it likes
+        raise CTDenoiseError(
+            f"{path.name}: damaged TorchScript archive ({type(error).__name__})"
+        ) from None
 
 
 def _from_pickle(path: Path) -> Tensors:

@@ -172,6 +172,38 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, writer: str) -> None:
     assert not trap.exists()
 
 
+class WritesWhenLoaded(nn.Module):
+    """TorchScript runs ``__setstate__`` while it loads, and TorchScript can write files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self):  # type: ignore[no-untyped-def]
+        return (self.weight, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]):  # type: ignore[no-untyped-def]
+        self.weight = state[0]
+        self.training = state[1]
+        torch.save(state[0], "written_by_torchscript")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_code_in_a_torchscript_archive_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.jit.save(torch.jit.script(WritesWhenLoaded()), "evil.pt")
+    with pytest.raises(CTDenoiseError):
+        load_model(Path("evil.pt"))
+    assert not Path("written_by_torchscript").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"not weights at all", b"PK\x03\x04 broken zip", b"\x80\x02}q\x00.", b"\0" * 64],
