@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(_join_window(sys.argv[1:] if arguments is None else arguments))
     warnings.filterwarnings("ignore")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.command(options))
     except CTDenoiseError as error:
@@ -46,8 +50,8 @@ def _run(options: argparse.Namespace) -> int:
     window = None if options.window == "auto" else _window(options.window)
     if not 0.0 <= options.strength <= 1.0:
         raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
-    if options.report is not None and not options.report.parent.is_dir():
-        raise CTDenoiseError(f"--report {options.report}: there is no such folder")
+    if options.report is not None and options.report.is_dir():
+        raise CTDenoiseError(f"--report {options.report}: is a folder; name a file")
     if not options.input.exists():
         raise CTDenoiseError(f"{options.input}: no such file or folder")
 
@@ -67,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
         window=window,
         strength=options.strength,
         format=options.format,
+        compression=options.compression,
         overwrite=options.overwrite,
         keep_primary=options.keep_primary,
         keep_private=options.keep_private,
@@ -117,13 +122,14 @@ def _window(text: str) -> HUWindow:
 
 
 def _available_threads() -> int:
-    """What a scheduler or the CPU affinity leaves to this process."""
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if slurm.isdigit() and int(slurm) > 0:
-        return int(slurm)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """What the scheduler, the environment and the CPU affinity all leave to this process."""
+    affinity = hasattr(os, "sched_getaffinity")
+    limits = [len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1]
+    for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            limits.append(int(value))
+    return min(limits)
 
 
 def _positive(text: str) -> int:
@@ -190,6 +196,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="default: SLURM_CPUS_PER_TASK, or the CPUs this process may use",
     )
     add("--format", choices=["dicom", "nifti"], help="default: as the input")
+    add(
+        "--compression",
+        choices=["rle", "jpeg-ls", "jpeg-2000"],
+        help="compress the DICOM without loss (default: explicit little endian)",
+    )
     add("--overwrite", action="store_true", help="replace what another run left in the output")
     add(
         "--keep-primary",

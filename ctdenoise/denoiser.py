@@ -72,6 +72,10 @@ class Denoiser:
         self.device = choose_device(device)
         if precision == "fp16" and self.device.type == "cpu":
             raise CTDenoiseError("--precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+        if self.device.type == "cuda":
+            # TF32 would make fp32 a format of ten bits.
+            torch.backends.cudnn.allow_tf32 = precision != "fp32"
+            torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         self.card = model.card
         self.digest = model.digest
         self.precision: Precision = precision
@@ -94,8 +98,6 @@ class Denoiser:
         seen = level.to_network(hu, padding)
         starts = range(0, len(seen), self.batch_size)
         denoised = np.concatenate([self._infer(seen[i : i + self.batch_size]) for i in starts])
-        if not np.isfinite(denoised).all():
-            raise CTDenoiseError("the network's result is not finite; try --precision fp32")
         return level.from_network(hu, padding, seen, denoised, strength)
 
     def _infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:

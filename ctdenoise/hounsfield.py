@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from ctdenoise.errors import CTDenoiseError
+
 HU = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -111,7 +113,12 @@ class Level:
         What the network changed from ``seen`` to ``denoised`` is added to ``hu``, times
         ``strength``, fading out at the edges of the window. Padding and HU outside the window
         come back as they were.
+
+        Raises:
+            CTDenoiseError: ``denoised`` holds something that is no number.
         """
+        if not np.isfinite(denoised).all():
+            raise CTDenoiseError("the network's result is not finite; try --precision fp32")
         change = (denoised.astype(np.float64) - seen) * self.unit_width
         if self.preserved_scale > 0:
             scale = (0.0,) * (change.ndim - 2) + (self.preserved_scale,) * 2

@@ -30,6 +30,8 @@ class Progress:
 
     def advance(self, slices: int) -> None:
         """Slices are done."""
+        if slices == 0:
+            return
         self._done += slices
         if self._bar is not None:
             self._bar.update(slices)

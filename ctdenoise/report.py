@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from ctdenoise import __version__
 from ctdenoise.derived.atomic import atomic_file
+from ctdenoise.errors import CTDenoiseError
 
 Status = Literal["done", "partial", "failed", "refused"]
 
@@ -52,10 +52,11 @@ class SeriesReport:
 
 @dataclass
 class RunReport:
-    """What became of an input."""
+    """What became of an input; ``damaged`` counts files left out that should not have been."""
 
     model: Mapping[str, Any]
     series: list[SeriesReport] = field(default_factory=list)
+    damaged: int = 0
     left_out: list[Mapping[str, str]] = field(default_factory=list)
     ctdenoise_version: str = __version__
     disclaimer: str = "For research only: not a medical device."
@@ -65,9 +66,17 @@ class RunReport:
         """0 all done, 1 some series failed or were refused, 2 nothing usable."""
         if not self.series:
             return 2
-        return 0 if all(series.status == "done" for series in self.series) else 1
+        return 1 if self.damaged or any(s.status != "done" for s in self.series) else 0
 
     def write(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
-        with atomic_file(path) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=2) + os.linesep, encoding="utf-8")
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            CTDenoiseError: the file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as partial:
+                partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CTDenoiseError(f"{path}: report cannot be written: {error.strerror}") from None

@@ -39,6 +39,7 @@ class RunSettings:
         window: HU that become the network's [0, 1]; None matches the series' noise.
         strength: 0 to 1.
         format: format of the output; None is that of the input.
+        compression: of DICOM, without loss; None is explicit little endian.
         overwrite: replace what another run has left in the output folder.
         keep_primary: keep PRIMARY as the second value of the image type.
         keep_private: keep private attributes.
@@ -47,6 +48,7 @@ class RunSettings:
     window: HUWindow | None = None
     strength: float = 1.0
     format: Literal["dicom", "nifti"] | None = None
+    compression: Literal["rle", "jpeg-ls", "jpeg-2000"] | None = None
     overwrite: bool = False
     keep_primary: bool = False
     keep_private: bool = False
@@ -84,7 +86,9 @@ def run(
         for item in found.left_out:
             name = str(item.path.relative_to(root)) if item.path != root else item.path.name
             report.left_out.append({"file": name, "reason": item.reason})
-            progress.detail(f"left out {name}: {item.reason}")
+            report.damaged += item.damaged
+            say = progress.problem if item.damaged and found.series else progress.detail
+            say(f"left out {name}: {item.reason}")
         for place, series in enumerate(found.series, start=1):
             what = f"series {place} of {len(found.series)}"
             report.series.append(_run_series(what, series, output, denoiser, settings, progress))
@@ -94,15 +98,25 @@ def run(
     return report
 
 
-def series_level(series: Series, card: ModelCard, window: HUWindow | None) -> Level:
+def series_level(
+    series: Series, card: ModelCard, window: HUWindow | None, notes: list[str] | None = None
+) -> Level:
     """The level for a series: a window as given, or matched to the noise of some slices.
+
+    Where the noise could not be matched, ``notes`` gets a line that says so.
 
     Raises:
         CTDenoiseError: no slice can be read.
     """
     if window is not None:
         return Level.of_window(window, card.preserved_scale)
-    return match_level(card, _sampled_noise(series))
+    noise = _sampled_noise(series)
+    level = match_level(card, noise)
+    if notes is not None and noise is None:
+        notes.append("too little soft tissue to measure its noise: taken at the model's own level")
+    elif notes is not None and noise is not None and level.unit_width * card.matched_sigma > noise:
+        notes.append(f"little noise ({noise:.1f} HU): denoised at the lowest level there is")
+    return level
 
 
 def series_folder(series: Series) -> str:
@@ -152,12 +166,13 @@ def _denoise(
     progress: Progress,
     report: SeriesReport,
 ) -> None:
-    level = series_level(series, denoiser.card, settings.window)
+    level = series_level(series, denoiser.card, settings.window, report.notes)
     provenance = Provenance(
         model=denoiser.card.name,
         digest=denoiser.digest,
         strength=settings.strength,
         precision=denoiser.precision,
+        device=denoiser.device.type,
         level=level,
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
@@ -173,13 +188,20 @@ def _denoise(
         "precision": denoiser.precision,
         "device": str(denoiser.device),
     }
-    writer = open_writer(series, folder, provenance, settings.format, overwrite=settings.overwrite)
+    writer = open_writer(
+        series,
+        folder,
+        provenance,
+        settings.format,
+        overwrite=settings.overwrite,
+        compression=settings.compression,
+    )
     report.new_series_uid = provenance.derive_uid(series.uid)
     statistics = ChangeStatistics()
     for batch in _batches(series, denoiser.batch_size, report, progress):
         _process(batch, level, settings.strength, denoiser, writer, statistics, progress, report)
     with _timed(report.seconds, "writing"):
-        writer.close()
+        writer.close(complete=not report.left_out)
     report.noise_before, report.noise_after = statistics.noise_before, statistics.noise_after
     report.hu_change = statistics.hu_change
     if report.slices_already_there:

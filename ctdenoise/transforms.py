@@ -27,12 +27,16 @@ Item = dict[Hashable, Any]
 
 
 def dicom_items(
-    dataset_dir: str, model: LoadedModel, window: tuple[float, float] | None = None
+    dataset_dir: str,
+    output_dir: str,
+    model: LoadedModel,
+    window: tuple[float, float] | None = None,
 ) -> list[Item]:
     """One item for each file of each CT series in a folder, in order of position.
 
     Args:
         dataset_dir: folder of DICOM files.
+        output_dir: folder that is not searched.
         model: its card says at which level the series' noise should meet the network.
         window: HU that become [0, 1]; None matches the noise.
 
@@ -45,7 +49,7 @@ def dicom_items(
         CTDenoiseError: the folder does not exist, or a series cannot be read at all.
     """
     items: list[Item] = []
-    for series in find(Path(dataset_dir)).series:
+    for series in find(Path(dataset_dir), without=Path(output_dir)).series:
         if series.kind != "dicom":
             continue
         level = series_level(series, model.card, HUWindow(*window) if window else None)
@@ -118,15 +122,22 @@ class SaveDerivedDICOMd(MapTransform):
         keys: of the HU, (F, H, W).
         output_dir: folder for the series' folders.
         model: what denoised.
+        device: where it ran.
         strength: what :class:`NetworkToHUd` was given.
     """
 
     def __init__(
-        self, keys: KeysCollection, output_dir: str, model: LoadedModel, strength: float = 1.0
+        self,
+        keys: KeysCollection,
+        output_dir: str,
+        model: LoadedModel,
+        device: torch.device,
+        strength: float = 1.0,
     ) -> None:
         super().__init__(keys)
         self.output_dir = Path(output_dir)
         self.model = model
+        self.device = device
         self.strength = strength
         self.when = datetime.now()
 
@@ -137,6 +148,7 @@ class SaveDerivedDICOMd(MapTransform):
             digest=self.model.digest,
             strength=self.strength,
             precision="fp32",
+            device=self.device.type,
             level=_to_level(item["level"]),
         )
         for key in self.key_iterator(item):

@@ -127,6 +127,13 @@ def test_second_run_finishes_what_an_interrupted_one_left(
     assert first.stat().st_mtime_ns == before
     assert pydicom.dcmread(second).PixelData == expected[-len(pydicom.dcmread(second).PixelData) :]
     assert not list((tmp_path / "out").rglob(".part*"))
+    assert len({(d.SeriesDate, d.SeriesTime) for d in outputs(tmp_path / "out")}) == 1
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    third.write_bytes(b"")
+    assert run(series_dir) == 0
+    assert first.read_bytes() == whole
+    assert pydicom.dcmread(third).pixel_array.shape == (512, 512)
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert series["slices_already_there"] == 2
     assert "2 slices were there from an earlier run" in series["notes"]
@@ -158,6 +165,46 @@ def test_output_inside_the_input_is_not_read_again(
         arguments = ("--output", series_dir / "out", "--report", tmp_path / "r.json")
         assert run(series_dir, *arguments) == 0
         assert len(report_of(tmp_path / "r.json")["series"]) == 1
+
+
+def test_our_own_output_is_not_denoised_again(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(series_dir) == 0
+    assert run(tmp_path / "out", "--output", tmp_path / "again") == 2
+    assert "already denoised by ctdenoise" in capsys.readouterr().err
+
+
+def test_file_cut_short_in_its_header_is_said(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = series_dir / "1-12.dcm"
+    path.write_bytes(path.read_bytes()[:600])
+    assert run(series_dir) == 1
+    assert "left out 1-12.dcm" in capsys.readouterr().err
+
+
+def test_interrupted_overwrite_never_leaves_less(
+    run: Run, series_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(series_dir) == 0
+    from ctdenoise.derived.writers import DicomWriter
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DicomWriter, "write", fail)
+    assert run(series_dir, "--strength", 0.5, "--overwrite") == 1
+    assert len(outputs(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("kind", ["LOCALIZER", "ORIGINAL"])
+def test_image_type_of_one_value(run: Run, series_dir: Path, tmp_path: Path, kind: str) -> None:
+    edit(series_dir / "1-12.dcm", ImageType=kind)
+    assert run(series_dir) == 0
+    types = {tuple(d.ImageType) for d in outputs(tmp_path / "out")}
+    assert len(outputs(tmp_path / "out")) == (2 if kind == "LOCALIZER" else 3)
+    assert all(values[:2] == ("DERIVED", "SECONDARY") and len(values) <= 4 for values in types)
 
 
 def test_two_series_and_other_files(run: Run, series_dir: Path, tmp_path: Path) -> None:
@@ -253,6 +300,17 @@ def test_compressed_input(run: Run, series_dir: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(derived.pixel_array, source.pixel_array)
 
 
+@pytest.mark.parametrize("compression", ["rle", "jpeg-ls", "jpeg-2000"])
+def test_lossless_output(run: Run, series_dir: Path, tmp_path: Path, compression: str) -> None:
+    assert run(series_dir) == 0
+    assert run(series_dir, "--output", tmp_path / "small", "--compression", compression) == 0
+    for plain, small in zip(outputs(tmp_path / "out"), outputs(tmp_path / "small"), strict=True):
+        assert small.file_meta.TransferSyntaxUID.is_compressed
+        assert small.SOPInstanceUID == plain.SOPInstanceUID
+        np.testing.assert_array_equal(small.pixel_array, plain.pixel_array)
+        assert len(small.PixelData) < len(plain.PixelData)
+
+
 def test_padding_comes_back_and_is_not_invented(run: Run, series_dir: Path, tmp_path: Path) -> None:
     for path in series_dir.iterdir():
         dataset = pydicom.dcmread(path)
@@ -336,8 +394,52 @@ def test_nan_in_nifti_is_padding(run: Run, tmp_path: Path) -> None:
 def test_existing_nifti_is_not_overwritten_unasked(run: Run, tmp_path: Path) -> None:
     volume(tmp_path / "ct.nii.gz")
     assert run(tmp_path / "ct.nii.gz") == 0
-    assert run(tmp_path / "ct.nii.gz") == 1
-    assert run(tmp_path / "ct.nii.gz", "--overwrite") == 0
+    (path,) = (tmp_path / "out").rglob("*.nii.gz")
+    before = path.stat().st_mtime_ns
+    assert run(tmp_path / "ct.nii.gz") == 0
+    assert path.stat().st_mtime_ns == before, "the same run redoes nothing"
+    assert run(tmp_path / "ct.nii.gz", "--strength", 0.5) == 1
+    assert path.stat().st_mtime_ns == before
+    assert run(tmp_path / "ct.nii.gz", "--strength", 0.5, "--overwrite") == 0
+    assert path.stat().st_mtime_ns != before
+
+
+def test_volumes_of_one_name_are_kept_apart(run: Run, tmp_path: Path) -> None:
+    for case, slope in (("a", 1.0), ("b", 0.5), ("c", 0.5)):
+        (tmp_path / "in" / case).mkdir(parents=True)
+        volume(tmp_path / "in" / case / "ct.nii.gz", np.int16, slope)
+    shutil.copy(tmp_path / "in" / "b" / "ct.nii.gz", tmp_path / "in" / "c")
+    for form in ("nifti", "dicom"):
+        out = tmp_path / form
+        report = tmp_path / f"{form}.json"
+        arguments = ("--output", out, "--format", form, "--report", report, "--strength", 0)
+        assert run(tmp_path / "in", *arguments) == 0
+        assert len(list(out.iterdir())) == 2
+        assert [item["reason"] for item in report_of(report)["left_out"]] == [
+            "same content as ct.nii.gz"
+        ]
+    uids = [d.SOPInstanceUID for d in outputs(tmp_path / "dicom")]
+    assert len(set(uids)) == len(uids) == 6
+
+
+def test_nan_becomes_padding_in_dicom(run: Run, tmp_path: Path) -> None:
+    values = np.full((40, 32, 1), 40.0, np.float32)
+    values[:10] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 5, 1])), tmp_path / "n.nii")
+    assert run(tmp_path / "n.nii", "--format", "dicom") == 0
+    (derived,) = outputs(tmp_path / "out")
+    padding = derived.pixel_array == derived.PixelPaddingValue
+    np.testing.assert_array_equal(padding, np.isnan(values[..., 0].T))
+
+
+def test_volume_with_a_slice_missing_is_not_written(
+    run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = series_dir / "1-13.dcm"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert run(series_dir, "--format", "nifti") == 1
+    assert "which a NIfTI volume cannot say" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.nii*"))
 
 
 def test_dicom_to_nifti_keeps_geometry(run: Run, series_dir: Path, tmp_path: Path) -> None:
@@ -389,7 +491,7 @@ def test_nifti_that_is_no_volume(
         (["--precision", "fp16", "--device", "cpu"], "needs a GPU"),
         (["--model", "nonesuch"], "no such model or file"),
         (["--decoder", "x.pth"], "go with --model clip-rn50"),
-        (["--report", "/no/such/folder/r.json"], "there is no such folder"),
+        (["--report", "/"], "is a folder; name a file"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_one_line(
@@ -482,7 +584,11 @@ def test_threads_follow_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     from ctdenoise.cli import _available_threads
 
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if hasattr(os, "sched_getaffinity"):
         assert _available_threads() == len(os.sched_getaffinity(0))
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
-    assert _available_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert _available_threads() == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "9999")
+    assert _available_threads() < 9999

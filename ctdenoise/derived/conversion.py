@@ -9,10 +9,11 @@ from typing import Literal
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import UID
 
-from ctdenoise.derived.from_nifti import slice_headers
+from ctdenoise.derived.from_nifti import PADDING, slice_headers
 from ctdenoise.derived.provenance import Provenance
-from ctdenoise.derived.writers import DicomWriter, NiftiWriter, Writer
+from ctdenoise.derived.writers import LOSSLESS, DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.dicom import read_header
@@ -25,29 +26,39 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def open_writer(
-    series: Series, folder: Path, provenance: Provenance, fmt: Format | None, *, overwrite: bool
+    series: Series,
+    folder: Path,
+    provenance: Provenance,
+    fmt: Format | None,
+    *,
+    overwrite: bool,
+    compression: str | None = None,
 ) -> Writer:
     """The writer that makes ``fmt`` of a series; None keeps the series' own format.
+
+    ``compression`` is a key of ``LOSSLESS``, for DICOM; None is explicit little endian.
 
     Raises:
         CTDenoiseError: the folder holds files of another run, or the series' slices make no
             regular volume, which NIfTI needs.
     """
     fmt = fmt or series.kind
-    if fmt == "dicom" and series.kind == "dicom":
-        return DicomWriter(series, folder, provenance, overwrite=overwrite)
     if fmt == "dicom":
-        return _NiftiToDicomWriter(series, folder, provenance, overwrite=overwrite)
+        kind = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
+        syntax = LOSSLESS[compression] if compression else None
+        return kind(series, folder, provenance, overwrite=overwrite, syntax=syntax)
     if series.kind == "nifti":
         template = series.instances[0].path
         affine, name = nibabel.load(template).affine, template.name
     else:
         template, affine, name = None, _volume_affine(series), "denoised.nii.gz"
+    run = provenance.derive_uid(series.uid)[-16:]
     return NiftiWriter(
+        series,
         folder / name,
         affine,
         template=template,
-        description=f"ctdenoise {provenance.model} {provenance.digest[:8]}, not a medical device",
+        description=f"ctdenoise {provenance.model[:24]} {run}, not a medical device",
         overwrite=overwrite,
     )
 
@@ -56,7 +67,13 @@ class _NiftiToDicomWriter:
     """A DICOM file a slice of a NIfTI volume, with what little a volume knows of itself."""
 
     def __init__(
-        self, series: Series, folder: Path, provenance: Provenance, *, overwrite: bool
+        self,
+        series: Series,
+        folder: Path,
+        provenance: Provenance,
+        *,
+        overwrite: bool,
+        syntax: UID | None = None,
     ) -> None:
         (volume,) = series.instances
         self._headers = slice_headers(nibabel.load(volume.path), series.uid)
@@ -65,7 +82,7 @@ class _NiftiToDicomWriter:
             for header in self._headers
         ]
         as_dicom = Series("dicom", "", series.uid, None, tuple(self._slices))
-        self._writer = DicomWriter(as_dicom, folder, provenance, overwrite=overwrite)
+        self._writer = DicomWriter(as_dicom, folder, provenance, overwrite=overwrite, syntax=syntax)
 
     def finished(self, instance: Instance) -> HU | None:
         done = [hu for item in self._slices if (hu := self._writer.finished(item)) is not None]
@@ -76,17 +93,17 @@ class _NiftiToDicomWriter:
         for header, item, values, padding in zip(
             self._headers, self._slices, hu, source.padding, strict=True
         ):
-            blank = np.zeros((1, *values.shape), dtype=np.int16)
-            empty = SourceImage(header, blank, np.ones(1), np.zeros(1), np.zeros_like(blank, bool))
-            finite = np.where(padding, float(header.RescaleIntercept), values)
+            blank = np.where(padding, PADDING, 0).astype(np.int16)[None]
+            empty = SourceImage(header, blank, np.ones(1), np.zeros(1), padding[None])
+            finite = np.where(padding, PADDING, values)
             written.append(self._writer.write(item, empty, finite[None]))
         return np.concatenate(written)
 
     def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         return self._writer.uids(self._slices)
 
-    def close(self) -> None:
-        self._writer.close()
+    def close(self, *, complete: bool) -> None:
+        self._writer.close(complete=complete)
 
 
 def _volume_affine(series: Series) -> NDArray[np.float64]:

@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from ctdenoise import __version__
 from ctdenoise.derived.provenance import NAME, Provenance
+from ctdenoise.series.dicom import CONTRIBUTION
+from ctdenoise.series.frames import image_type
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.302871834521973468145519046871234865309")
 SERIES_NUMBER_OFFSET = 1000
@@ -33,6 +42,11 @@ _STALE = (
     "ExtendedOffsetTableLengths",
     "FloatPixelPaddingValue",
 )
+_LOSSY = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
 _WORD_SIZES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 # The scanner's: moved to the Contributing Equipment Sequence.
 _EQUIPMENT = (
@@ -76,6 +90,7 @@ def derive(
     _set_derivation(derived, source, provenance)
     _set_equipment(derived, source, when)
     _set_pixels(derived, stored)
+    _set_lossy(derived, source)
     _set_rescale_type(derived)
     return derived
 
@@ -120,14 +135,13 @@ def _set_image_type(derived: Dataset, provenance: Provenance) -> None:
     primary = provenance.keep_primary or derived.SOPClassUID != CTImageStorage
     second = "PRIMARY" if primary else "SECONDARY"
 
-    def as_derived(values: Any) -> list[str]:
-        rest = [str(v) for v in values][2:] if values else []
-        return ["DERIVED", second, *(rest or ["AXIAL"])]
+    def as_derived(values: list[str]) -> list[str]:
+        return ["DERIVED", second, *(values[2:] or ["AXIAL"])]
 
-    derived.ImageType = as_derived(derived.get("ImageType"))
+    derived.ImageType = as_derived(image_type(derived))
     for group in _functional_groups(derived):
         for item in group.get("CTImageFrameTypeSequence") or []:
-            item.FrameType = as_derived(item.get("FrameType"))
+            item.FrameType = as_derived(list(item.get("FrameType") or []))
 
 
 def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
@@ -183,7 +197,7 @@ def _set_equipment(derived: Dataset, source: Dataset, when: datetime) -> None:
     ourselves.ManufacturerModelName = NAME
     ourselves.SoftwareVersions = __version__
     ourselves.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
-    ourselves.ContributionDescription = "Noise reduction"
+    ourselves.ContributionDescription = CONTRIBUTION
     ourselves.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
     before = list(derived.get("ContributingEquipmentSequence") or [])
     derived.ContributingEquipmentSequence = Sequence([*before, scanner, ourselves])
@@ -207,6 +221,14 @@ def _set_pixels(derived: Dataset, stored: NDArray[Any]) -> None:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = f"{NAME.upper()} {__version__}"[:16]
     derived.file_meta = meta
+
+
+def _set_lossy(derived: Dataset, source: Dataset) -> None:
+    """Pixels that were once compressed with loss stay so, also where the source forgot to say."""
+    syntax = getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax in _LOSSY and not derived.get("LossyImageCompression"):
+        derived.LossyImageCompression = "01"
+        derived.LossyImageCompressionMethod = _LOSSY[syntax]
 
 
 def _set_rescale_type(derived: Dataset) -> None:

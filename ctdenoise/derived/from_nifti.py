@@ -9,6 +9,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
+PADDING = -32768
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise nifti")
 
 
@@ -67,6 +68,7 @@ def _blank(content: str, index: int) -> Dataset:
     header.BitsAllocated = header.BitsStored = 16
     header.HighBit = 15
     header.PixelRepresentation = 1
+    header.add_new("PixelPaddingValue", "SS", PADDING)
     header.RescaleSlope, header.RescaleIntercept, header.RescaleType = "1", "0", "HU"
     return header
 

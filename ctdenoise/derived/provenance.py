@@ -23,6 +23,7 @@ class Provenance:
         digest: SHA-256 of its weights, hexadecimal.
         strength: 0 to 1.
         precision: number format of the network.
+        device: kind of device that it ran on; kinds round differently.
         level: at which the HU met the network.
         keep_primary: keep PRIMARY in the image type.
         keep_private: keep private attributes.
@@ -32,6 +33,7 @@ class Provenance:
     digest: str
     strength: float
     precision: str
+    device: str
     level: Level
     keep_primary: bool = False
     keep_private: bool = False
@@ -41,8 +43,9 @@ class Provenance:
         level = self.level
         return (
             f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
-            f"strength {self.strength:g}, {self.precision}, window {level.window.lower:g} to "
-            f"{level.window.upper:g} HU, {level.unit_width:g} HU a unit about {level.centre:g} HU, "
+            f"strength {self.strength:g}, {self.precision} on {self.device}, "
+            f"window {level.window.lower:g} to {level.window.upper:g} HU, "
+            f"{level.unit_width:g} HU a unit about {level.centre:g} HU, "
             f"preserved scale {level.preserved_scale:g} pixels. "
             "For research only: not a medical device."
         )

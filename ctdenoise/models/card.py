@@ -57,9 +57,14 @@ class ModelCard:
         known = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
             raise ValueError("not a ctdenoise model card")
-        if "unit_window" in values:
-            values["unit_window"] = tuple(values["unit_window"])
         try:
-            return cls(**values)
-        except TypeError as error:
+            if "unit_window" in values:
+                lower, upper = values["unit_window"]
+                values["unit_window"] = (float(lower), float(upper))
+            values["matched_sigma"] = float(values["matched_sigma"])
+            card = cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"incomplete model card: {error}") from None
+        if not (card.matched_sigma > 0 and card.unit_window[0] < card.unit_window[1]):
+            raise ValueError("model card without a usable matched_sigma or unit_window")
+        return card

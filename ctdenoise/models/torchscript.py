@@ -32,9 +32,12 @@ _DTYPES = {
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a zip archive holds a script."""
-    with zipfile.ZipFile(path) as archive:
-        return any(PurePosixPath(name).name == "constants.pkl" for name in archive.namelist())
+    """Whether a file is a zip archive that holds a script."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(name).name == "constants.pkl" for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
 
 
 def read_torchscript(path: Path) -> dict[str, torch.Tensor]:

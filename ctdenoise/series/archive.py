@@ -25,8 +25,10 @@ def unpack(archive: Path, folder: Path) -> None:
             _check(archive, members)
             for member in members:
                 opened.extract(member, folder)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise CTDenoiseError(f"{archive.name}: not a readable zip ({error})") from None
+    except CTDenoiseError:
+        raise
+    except Exception as error:  # each way of being damaged has an error of its own
+        raise CTDenoiseError(f"{archive.name}: cannot be unpacked ({error})") from None
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -34,6 +36,8 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
             raise CTDenoiseError(f"{archive.name}: refused, a path in it leaves the folder")
+    if len({member.filename for member in members}) < len(members):
+        raise CTDenoiseError(f"{archive.name}: refused, two files in it have one name")
     size = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if len(members) > MAX_MEMBERS or size > MAX_BYTES or size > MAX_RATIO * max(packed, 2**20):

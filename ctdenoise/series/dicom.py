@@ -18,7 +18,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from ctdenoise.series.frames import frame_count, frame_plane, group_value, rescale
+from ctdenoise.series.frames import frame_count, frame_plane, group_value, image_type, rescale
 from ctdenoise.series.geometry import Plane, stack_notes
 from ctdenoise.series.model import Instance, LeftOut, Series
 
@@ -26,6 +26,9 @@ CT_STORAGE = frozenset(
     {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 )
 REFORMATS = frozenset({"REFORMATTED", "MPR", "AVERAGE", "MIP", "MINIP", "MAX_IP", "MIN_IP"})
+CONTRIBUTION = "Noise reduction by ctdenoise"
+"""What a series of ours says of us in its Contributing Equipment Sequence."""
+
 NOT_HU = {
     "OD": "optical density",
     "MGML": "mg/ml",
@@ -88,13 +91,16 @@ def _examine(path: Path) -> _Slice | LeftOut:
     try:
         header = read_header(path)
         reason = _why_not(header)
-        return LeftOut(path, reason) if reason else _describe(path, header)
+        if reason:
+            cut_short = reason.startswith("no ") and header.SOPClassUID in CT_STORAGE
+            return LeftOut(path, reason, damaged=cut_short)
+        return _describe(path, header)
     except InvalidDicomError:
         return LeftOut(path, "not a DICOM file")
     except OSError as error:
-        return LeftOut(path, f"cannot be read: {error.strerror or error}")
+        return LeftOut(path, f"cannot be read: {error.strerror or error}", damaged=True)
     except Exception as error:  # pydicom meets broken files with errors of many kinds
-        return LeftOut(path, f"damaged DICOM header ({type(error).__name__})")
+        return LeftOut(path, f"damaged DICOM header ({type(error).__name__})", damaged=True)
 
 
 def _why_not(header: Dataset) -> str | None:
@@ -108,6 +114,9 @@ def _why_not(header: Dataset) -> str | None:
         return "not a DICOM object (no SOP Class UID)"
     if sop_class not in CT_STORAGE:
         return f"not a CT image ({sop_class.name})"
+    equipment = header.get("ContributingEquipmentSequence") or []
+    if any(item.get("ContributionDescription") == CONTRIBUTION for item in equipment):
+        return "already denoised by ctdenoise"
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         if not header.get(keyword):
             return f"no {keyword}"
@@ -115,10 +124,10 @@ def _why_not(header: Dataset) -> str | None:
 
 
 def _why_not_hu(header: Dataset) -> str | None:
-    image_type = [str(value).upper().strip() for value in header.get("ImageType") or []]
-    if "LOCALIZER" in image_type:
+    kinds = {value.upper().strip() for value in image_type(header)}
+    if "LOCALIZER" in kinds:
         return "a localizer"
-    if "PERFUSION" in image_type or header.get("PixelPresentation") == "COLOR":
+    if "PERFUSION" in kinds or header.get("PixelPresentation") == "COLOR":
         return "a parametric map, not HU"
     unit = str(group_value(header, 0, "RescaleType") or "HU").upper()
     if unit in NOT_HU:
@@ -134,7 +143,7 @@ def _why_not_hu(header: Dataset) -> str | None:
 
 def _describe(path: Path, header: Dataset) -> _Slice:
     plane = frame_plane(header, 0)
-    image_type = {str(value).upper() for value in header.get("ImageType") or []}
+    kinds = {value.upper().strip() for value in image_type(header)}
     number = header.get("SeriesNumber")
     return _Slice(
         instance=Instance(
@@ -149,7 +158,7 @@ def _describe(path: Path, header: Dataset) -> _Slice:
         series_number=None if number is None else int(number),
         instance_number=int(header.get("InstanceNumber") or 0),
         plane=plane,
-        reformatted=bool(REFORMATS & image_type),
+        reformatted=bool(REFORMATS & kinds),
     )
 
 
@@ -195,7 +204,7 @@ def _largest_parallel_group(slices: list[_Slice]) -> tuple[list[_Slice], list[_S
     groups: list[list[_Slice]] = []
     for item in slices:
         for group in groups:
-            reference = group[0].plane
+            reference = next((other.plane for other in group if other.plane), None)
             if item.plane is None or reference is None or item.plane.parallel_to(reference):
                 group.append(item)
                 break

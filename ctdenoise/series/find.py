@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ctdenoise.errors import CTDenoiseError
@@ -27,12 +28,26 @@ def find(path: Path, *, without: Path | None = None) -> Found:
     else:
         files = _files_below(path, without) if path.is_dir() else [path]
         volumes = [file for file in files if is_nifti(file)]
-        found = [find_volume(file) for file in volumes]
+        found = _unique(find_volume(file) for file in volumes)
         found += find_series(file for file in files if not is_nifti(file))
     return Found(
         series=tuple(item for item in found if isinstance(item, Series)),
         left_out=tuple(item for item in found if isinstance(item, LeftOut)),
     )
+
+
+def _unique(found: Iterable[Series | LeftOut]) -> list[Series | LeftOut]:
+    """Volumes, each once."""
+    first: dict[str, Series] = {}
+    result: list[Series | LeftOut] = []
+    for item in found:
+        if isinstance(item, Series) and item.uid in first:
+            name = first[item.uid].instances[0].path.name
+            item = LeftOut(item.instances[0].path, f"same content as {name}")
+        elif isinstance(item, Series):
+            first[item.uid] = item
+        result.append(item)
+    return result
 
 
 def is_nifti(path: Path) -> bool:

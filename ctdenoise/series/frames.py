@@ -20,6 +20,12 @@ _GROUP_OF = {
 }
 
 
+def image_type(header: Dataset) -> list[str]:
+    """The values of the image type; a file with one value alone has no list."""
+    values = header.get("ImageType") or []
+    return [values] if isinstance(values, str) else [str(value) for value in values]
+
+
 def frame_count(header: Dataset) -> int:
     """Number of frames; 1 for a single-frame image."""
     return max(1, int(header.get("NumberOfFrames") or 1))

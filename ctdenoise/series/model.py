@@ -15,10 +15,11 @@ from ctdenoise.hounsfield import HU, Mask
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that takes no part, and why."""
+    """A file that takes no part, and why; ``damaged`` if it seems that it should have."""
 
     path: Path
     reason: str
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

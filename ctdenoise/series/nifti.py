@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from pathlib import Path
 
 import nibabel
@@ -13,6 +15,7 @@ from ctdenoise.series.model import Instance, LeftOut, Series, SourceImage
 
 def find_volume(path: Path) -> Series | LeftOut:
     """A NIfTI file as a series of one instance, its slices along the third axis."""
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         image = nibabel.load(path)
         shape = image.shape
@@ -22,10 +25,18 @@ def find_volume(path: Path) -> Series | LeftOut:
         return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape))})")
     if image.get_data_dtype().fields or image.get_data_dtype().kind not in "iuf":
         return LeftOut(path, f"not a volume of numbers ({image.get_data_dtype()})")
-    instance = Instance(
-        path, path.name, frames=shape[2], rows=shape[1], columns=shape[0], position=None
-    )
-    return Series(kind="nifti", study_uid="", uid=path.name, number=None, instances=(instance,))
+    uid = _content_digest(path)
+    instance = Instance(path, uid, frames=shape[2], rows=shape[1], columns=shape[0], position=None)
+    return Series(kind="nifti", study_uid="", uid=uid, number=None, instances=(instance,))
+
+
+def _content_digest(path: Path) -> str:
+    """Identity of a volume: NIfTI has no UIDs, and many are called the same."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def read_volume(path: Path) -> SourceImage:

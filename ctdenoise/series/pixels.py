@@ -38,7 +38,10 @@ def read_image(path: Path) -> SourceImage:
     if any(scale is None for scale in scales):
         raise CTDenoiseError(f"{path.name}: a frame has no Rescale Slope and Intercept")
     slope, intercept = np.array(scales, dtype=np.float64).T
-    padding = is_padding(header, stored)
+    try:
+        padding = is_padding(header, stored)
+    except (TypeError, ValueError):
+        raise CTDenoiseError(f"{path.name}: its Pixel Padding Value is no number") from None
     del header.PixelData
     return SourceImage(header, stored, slope, intercept, padding)
 

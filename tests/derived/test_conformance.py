@@ -28,12 +28,13 @@ def errors(path: Path) -> set[str]:
     said = subprocess.run(
         [tool("dciodvfy"), "-new", str(path)], capture_output=True, text=True, errors="replace"
     ).stderr
+    assert "CTImage" in said, f"dciodvfy did not know {path}: {said}"
     return {line for line in said.splitlines() if line.startswith("Error")}
 
 
-def denoise(source: Path, output: Path, model: Path, *more: str) -> list[Path]:
+def denoise(source: Path, output: Path, model: Path, *more: str, code: int = 0) -> list[Path]:
     arguments = ["--input", str(source), "--output", str(output), "--model", str(model), *more]
-    assert main(["run", *arguments]) in (0, 1)
+    assert main(["run", *arguments]) == code
     return sorted(output.rglob("*.dcm"))
 
 
@@ -69,6 +70,7 @@ def test_dcentvfy_finds_nothing_across_source_and_output(tmp_path: Path, small_m
         return {line.split(" for file ")[0] for line in (run.stderr + run.stdout).splitlines()}
 
     sources = sorted(SAMPLE.glob("*.dcm"))
+    assert findings(sources), "it has something to say of a localizer that is not there"
     derived = denoise(SAMPLE, tmp_path, small_model)
     # The source refers to its localizer, which is not here: that stays.
     assert findings(sources + derived) <= findings(sources)
@@ -110,7 +112,9 @@ def test_every_series_runs_exactly_and_conforms(
 
     root = shared / "data" / folder
     sources = by_uid(root)
-    derived = denoise(root, tmp_path, small_model, "--strength", "0", "--quiet")
+    # Two files of the formats are in kinds of JPEG that nothing here decodes.
+    code = {"ct": 0, "ct_formats": 1}[folder]
+    derived = denoise(root, tmp_path, small_model, "--strength", "0", "--quiet", code=code)
     assert len(derived) > 20
     for path in derived:
         source = source_of(path, sources)
@@ -124,3 +128,20 @@ def test_every_series_runs_exactly_and_conforms(
         # A source whose own UID is invalid can only be referred to by that UID.
         own = {error for error in new if uid in error and any(uid in line for line in old)}
         assert new - own <= old, source.name
+
+
+def test_every_bad_input_ends_with_one_line(
+    shared: Path, tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the zip with missing and duplicate slices is a series."""
+    for path in sorted((shared / "data" / "bad_input").iterdir()):
+        arguments = ["--input", str(path), "--output", str(tmp_path / path.name)]
+        code = main(["run", *arguments, "--model", str(small_model)])
+        lines = capsys.readouterr().err.strip().splitlines()
+        if path.suffix == ".zip":
+            assert code == 0
+            assert any("lie at the position of another" in line for line in lines)
+        else:
+            assert code == 2
+            assert len(lines) == 1
+            assert "no CT series to denoise (" in lines[0]

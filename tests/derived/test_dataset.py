@@ -27,6 +27,7 @@ def provenance(**changes: object) -> Provenance:
         "digest": "ab" * 32,
         "strength": 0.5,
         "precision": "fp32",
+        "device": "cpu",
         "level": Level.of_window(HUWindow(-160.0, 240.0)),
     }
     return Provenance(**(values | changes))
@@ -186,6 +187,7 @@ def test_long_and_missing_descriptions(source: Dataset, pixels: np.ndarray) -> N
         {"digest": "cd" * 32},
         {"strength": 0.6},
         {"precision": "bf16"},
+        {"device": "cuda"},
         {"level": Level.of_window(HUWindow(-160.0, 241.0))},
         {"keep_private": True},
     ],
