@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNEXPECTED
     except KeyboardInterrupt:
         print(
-            "ctdenoise: interrupted; finished slices are kept, run again to go on", file=sys.stderr
+            "ctdenoise: interrupted; what is finished is kept, run again to go on", file=sys.stderr
         )
         return INTERRUPTED
 
@@ -98,6 +98,16 @@ def _models(_: argparse.Namespace) -> int:
     return 0
 
 
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from ctdenoise.training.command import train
+
+    torch.set_num_threads(options.threads or _available_threads())
+    train(options.config, data=options.data, output=options.output, overrides=options.overrides)
+    return 0
+
+
 def _join_window(arguments: Sequence[str]) -> list[str]:
     """``--window -160,240`` as one argument: argparse takes ``-160,240`` for an option."""
     joined: list[str] = []
@@ -146,9 +156,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ctdenoise {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="denoise the CT series at a path"))
+    _add_train(commands.add_parser("train", help="train a model by a recipe"))
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(command=_models)
     return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--config",
+        required=True,
+        action="append",
+        metavar="FILE|NAME",
+        help="a recipe: a MONAI bundle configuration, or the name of an embedded one; given "
+        "more than once, later ones override",
+    )
+    add("--data", type=Path, required=True, metavar="DIR", help="photographs, or CT")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="checkpoints and the model; a training that was interrupted goes on from there",
+    )
+    add("--threads", type=_positive, metavar="N", help="default: as for run")
+    add("--verbose", action="store_true", help="a fault with its traceback")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe, such as iterations=1000")
+    parser.set_defaults(command=_train)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

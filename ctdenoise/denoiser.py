@@ -81,7 +81,7 @@ class Denoiser:
         self.precision: Precision = precision
         self.batch_size = batch_size
         self._network = model.network.to(self.device)
-        self._inferer = WholeSliceInferer()
+        self._inferer = WholeSliceInferer(self.card.stride)
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
         """Denoise slices.

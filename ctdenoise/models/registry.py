@@ -45,7 +45,7 @@ def load(
                 f"{CLIP_RN50} needs --clip-weights FILE (or one of {', '.join(DOWNLOADABLE)}, "
                 "to download) and --decoder FILE"
             )
-        return load_model(decoder, _clip_file(clip_weights))
+        return load_model(decoder, clip_file(clip_weights))
     if clip_weights or decoder is not None:
         raise CTDenoiseError(f"--clip-weights and --decoder go with --model {CLIP_RN50} only")
     if model in EMBEDDED:
@@ -88,7 +88,7 @@ def embedded_path(name: str) -> Path:
     return Path(str(resources.files("ctdenoise") / "weights" / f"{name}.safetensors"))
 
 
-def _clip_file(clip_weights: str) -> Path:
+def clip_file(clip_weights: str) -> Path:
     """A file as it is; a known name through open_clip, which downloads and caches it."""
     if Path(clip_weights).is_file():
         return Path(clip_weights)

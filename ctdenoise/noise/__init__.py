@@ -1,5 +1,7 @@
 """Noise models."""
 
-from ctdenoise.noise.gaussian import gaussian_noise
+from ctdenoise.noise.camera import Camera
+from ctdenoise.noise.gaussian import correlated_noise, gaussian_noise
+from ctdenoise.noise.recipes import AnyGaussian, WhiteGaussian
 
-__all__ = ["gaussian_noise"]
+__all__ = ["AnyGaussian", "Camera", "WhiteGaussian", "correlated_noise", "gaussian_noise"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch import nn
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import save_model
 from ctdenoise.networks import CLIPDenoiser
+from ctdenoise.training.patches import BatchRow
 
 
 class AutocastInferer(Inferer):
@@ -52,32 +56,116 @@ class GradientClipping:
         nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
 
 
+class Reseed:
+    """Make the random numbers of an iteration depend on its number alone.
+
+    The feature augmentation draws them. A resumed training so needs no state of a generator.
+    """
+
+    def __init__(self, seed: int, rank: int = 0) -> None:
+        self.seed = seed
+        self.rank = rank
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        # A prime apart, so that no two processes ever share a seed.
+        torch.manual_seed(self.seed + 1_000_003 * (self.rank + 1) + engine.state.iteration)
+
+
+class ContinueRow:
+    """Let the row of batches begin where a resumed training does."""
+
+    def __init__(self, row: BatchRow) -> None:
+        self.row = row
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.row.start = engine.state.iteration
+
+
 class ExponentialMovingAverage:
     """Keep a running mean of a denoiser's decoder, which denoises better than the last step does.
 
     The rest of :attr:`network` is a plain copy: averaging a frozen encoder with itself would
-    still change its last bits.
+    still change its last bits. An encoder that learns is averaged as well.
     """
 
     def __init__(self, network: CLIPDenoiser, *, momentum: float) -> None:
-        self._handler = EMAHandler(network.decoder, momentum=momentum)
         self.network = copy.deepcopy(network)
-        self.network.decoder = self._handler.ema_model
+        self._handlers = []
+        for name in ("first", "decoder") if network.frozen else ("first", "encoder", "decoder"):
+            if any(p.requires_grad for p in getattr(network, name).parameters()):
+                handler = EMAHandler(getattr(network, name), momentum=momentum)
+                setattr(self.network, name, handler.ema_model)
+                self._handlers.append((name, handler))
+        self._source = network
 
     def attach(self, engine: Engine) -> None:
-        self._handler.attach(engine)
+        for name, handler in self._handlers:
+            handler.attach(engine, name=f"momentum_{name}")
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._copy_statistics)
+
+    def _copy_statistics(self) -> None:
+        """BatchNorm's own running means are means already."""
+        source = dict(self._source.named_buffers())
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(source[name])
+
+
+class TimeLeft:
+    """Say at the end of each epoch how long the rest will take."""
+
+    def __init__(self, iterations: int) -> None:
+        self.iterations = iterations
+        self._log = logging.getLogger("ctdenoise.training")
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._begun, self._from = time.monotonic(), engine.state.iteration
+
+    def __call__(self, engine: Engine) -> None:
+        done = engine.state.iteration
+        pace = (time.monotonic() - self._begun) / (done - self._from)
+        left = pace * (self.iterations - done)
+        self._log.info(f"{done} of {self.iterations} iterations, {left / 60:.0f} minutes left")
 
 
 class ModelSaver:
-    """Write the model, with its card, when training ends and after every epoch."""
+    """Write the model, with its card, after every epoch.
 
-    def __init__(self, path: str | Path, network: nn.Module, card: Mapping[str, Any]) -> None:
+    Args:
+        path: of the safetensors file.
+        network: what is written.
+        card: of the model; its ``training`` gets the figures of the validation so far.
+        metrics: gives them.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        network: nn.Module,
+        card: ModelCard,
+        metrics: Callable[[], Mapping[str, float]],
+    ) -> None:
         self.path = Path(path)
         self.network = network
-        self.card = ModelCard(**card)
+        self.card = card
+        self.metrics = metrics
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        save_model(self.path, self.network, self.card)
+        facts = dict(self.card.training or {})
+        facts["iterations_done"] = engine.state.iteration
+        metrics = self.metrics()
+        if metrics:
+            facts["validation"] = {name: round(float(value), 4) for name, value in metrics.items()}
+        save_model(self.path, self.network, replace(self.card, training=facts))

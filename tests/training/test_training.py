@@ -1,118 +1,220 @@
-"""Training on photographs: what goes in, what is learned, and what must not change."""
+"""The recipes, end to end and small: what is learned, what stays, and what a kill may not change."""
 
 from __future__ import annotations
 
-import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import monai.bundle
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
-from skimage import data
+from safetensors.torch import load_file, save_file
 
-from ctdenoise.models.files import load_model
-from ctdenoise.training import DenseInfoNCE, NoisyPhotographs, list_images, prepare_views
-from tests.conftest import ROOT
+from ctdenoise.cli import main
+from ctdenoise.models.files import digest, load_model
+from ctdenoise.networks import DenseEncoder
+from ctdenoise.training.trainer import latest_checkpoint
+from tests.conftest import ROOT, SAMPLE, randomise
+from tests.training.conftest import SMALL
 
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    for name in ("camera", "astronaut"):
-        Image.fromarray(getattr(data, name)()).save(folder / f"{name}.png")
-    return folder
+Train = Callable[..., int]
+RANDOM = ["encoder=random"]
 
 
-def dataset(photographs: Path, **options: object) -> NoisyPhotographs:
-    return NoisyPhotographs(
-        list_images(photographs), **({"length": 400, "seed": 1, "patch_size": 64} | options)
-    )
+def model_in(folder: Path) -> Path:
+    (path,) = (p for p in folder.glob("*.safetensors"))
+    return path
 
 
-def test_an_item_depends_on_seed_and_index_alone(photographs: Path) -> None:
-    one, two = dataset(photographs), dataset(photographs)
-    [two[i] for i in (5, 3)]
-    assert torch.equal(one[7]["image"], two[7]["image"])
-    assert not torch.equal(one[7]["label"], one[8]["label"])
-    assert not torch.equal(one[7]["label"], dataset(photographs, seed=2)[7]["label"])
+@pytest.mark.parametrize("recipe", ["train_synthetic", "train_srgb", "train_lite"])
+def test_recipe_learns_from_photographs(recipe: str, train: Train, tmp_path: Path) -> None:
+    if recipe == "train_srgb":
+        pytest.importorskip("kornia")
+    assert train(recipe, output=tmp_path, settings=RANDOM) == 0
+    model = load_model(model_in(tmp_path))
+    facts = model.card.training
+    assert facts is not None
+    assert facts["iterations_done"] == 8
+    assert len(facts["data_sha256"]) == 64
+    assert {"seed", "commit", "config"} <= facts.keys()
+    assert facts["validation"]["psnr"] > 5
+    assert 0 < facts["validation"]["ssim"] <= 1
+    assert model.network.in_channels == (1 if recipe == "train_lite" else 3)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_noise_is_as_declared(photographs: Path) -> None:
-    items = [dataset(photographs)[i] for i in range(400)]
-    sigmas = np.array([(item["image"] - item["label"]).std() for item in items]) * 255
-    assert sigmas.max() < 60
-    assert sigmas.mean() == pytest.approx(27.5, rel=0.1)
-    inside = [item["label"].min() >= 0 and item["label"].max() <= 1 for item in items]
-    assert 0.4 < np.mean(inside) < 0.75
-    assert items[0]["image"].shape == (1, 64, 64)
+def test_ct_recipe_learns_from_dicom_and_its_model_runs(
+    train: Train, tmp_path: Path, shared: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").symlink_to(SAMPLE)
+    (data / "b").symlink_to(next((shared / "data" / "ct").glob("dcmqi*")))
+    assert train("train_ldct", output=tmp_path / "run", data=data, settings=RANDOM) == 0
+    card = load_model(tmp_path / "run" / "train_ldct.safetensors").card
+    assert card.unit_window == (-1024.0, 3072.0)
+    assert card.matched_sigma == pytest.approx(80 / 4096)
+    assert card.training_noise == "white Gaussian, sigma 80.0 HU"
+    out = tmp_path / "out"
+    model = str(tmp_path / "run" / "train_ldct.safetensors")
+    assert main(["run", "--input", str(SAMPLE), "--output", str(out), "--model", model]) == 0
+    assert len(list(out.rglob("*.dcm"))) == len(list(SAMPLE.glob("*.dcm")))
 
 
-def test_folder_without_images_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no image in"):
-        list_images(tmp_path)
+def test_ct_recipe_needs_two_patients(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("train_ldct", output=tmp_path, data=SAMPLE, settings=RANDOM) == 2
+    assert "all images belong to" in capsys.readouterr().err
 
 
-def test_photograph_smaller_than_a_patch_is_said(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((20, 90), np.uint8)).save(tmp_path / "small.png")
-    with pytest.raises(ValueError, match="smaller than a patch"):
-        dataset(tmp_path)
-
-
-def test_contrastive_loss_is_low_for_equal_views_and_high_for_unrelated_ones() -> None:
-    generator = torch.Generator().manual_seed(0)
-    feature = torch.randn(4, 64, 8, 8, generator=generator)
-    unrelated = torch.randn(4, 64, 8, 8, generator=generator)
-    loss = DenseInfoNCE(positions=128)
-    equal = loss([torch.cat([feature, feature])], torch.empty(0))
-    random = loss([torch.cat([feature, unrelated])], torch.empty(0))
-    assert equal < 0.1
-    assert random > np.log(128) - 0.5
-
-
-def test_views_are_clean_then_distorted() -> None:
-    batch = {"label": torch.zeros(2, 1, 4, 4), "image": torch.ones(2, 1, 4, 4)}
-    views, _ = prepare_views(batch)
-    assert views.shape == (4, 3, 4, 4)
-    assert views[:2].max() == 0
-    assert views[2:].min() == 1
-
-
-def run_training(name: str, photographs: Path, output: Path, **override: object) -> None:
-    config = json.loads((ROOT / "configs" / name).read_text())
-    config["network_def"] |= {"width": 8, "layers": [1, 1, 1]}
-    config["dataset"]["patch_size"] = 32
-    output.mkdir(exist_ok=True)
-    path = output / name
-    path.write_text(json.dumps(config))
-    settings = {"iterations": 8, "epoch_length": 4, "batch_size": 2}
+def test_bundle_runs_the_same_recipe(train: Train, photographs: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    assert train("train_lite", output=tmp_path / "a", settings=RANDOM) == 0
+    overrides = dict(setting.split("=") for setting in SMALL + RANDOM)
     monai.bundle.run(
-        config_file=str(path),
-        photographs=str(photographs),
-        output_dir=str(output),
-        **(settings | override),
+        config_file=str(ROOT / "configs" / "train_lite.json"),
+        data=str(photographs),
+        output_dir=str(tmp_path / "b"),
+        **{k: v if k in ("encoder", "layers") else int(v) for k, v in overrides.items()}
+        | {"layers": [1, 1, 1]},
     )
+    a, b = (load_file(model_in(tmp_path / name)) for name in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_both_stages_run_and_the_encoder_stays_frozen(photographs: Path, tmp_path: Path) -> None:
-    run_training("pretrain_lite.json", photographs, tmp_path)
-    encoder = load_file(tmp_path / "encoder.safetensors")
-    weights = str(tmp_path / "encoder.safetensors")
-    run_training("train_lite.json", photographs, tmp_path, encoder_weights=weights)
-    trained = load_file(tmp_path / "lite.safetensors")
-    for name, tensor in encoder.items():
-        assert torch.equal(trained[f"encoder.{name}"], tensor), name
-    model = load_model(tmp_path / "lite.safetensors")
-    assert model.card.name == "lite"
+def test_pretrained_encoder_stays_bit_for_bit(train: Train, tmp_path: Path) -> None:
+    assert train("pretrain_lite", output=tmp_path / "encoder") == 0
+    path = model_in(tmp_path / "encoder")
+    encoder = load_file(path)
+    assert train("train_lite", output=tmp_path / "run", settings=[f"encoder={path}"]) == 0
+    model = load_model(model_in(tmp_path / "run"))
+    for name, tensor in model.network.encoder.state_dict().items():
+        assert torch.equal(tensor, encoder[name]), name
     assert model.card.training is not None
-    assert model.card.training["iterations"] == 8
+    assert model.card.training["encoder_sha256"] == digest(encoder)
     assert torch.equal(model.network.first.weight, torch.ones(3, 1, 1, 1))
 
 
-def test_training_is_reproducible(photographs: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        run_training("pretrain_lite.json", photographs, tmp_path / name)
-    a, b = (load_file(tmp_path / name / "encoder.safetensors") for name in "ab")
+def test_encoder_that_learns_changes(train: Train, tmp_path: Path) -> None:
+    encoder = randomise(DenseEncoder(8, (1, 1, 1)))
+    save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
+    settings = [f"encoder={tmp_path / 'encoder.safetensors'}", "network_def#frozen=false"]
+    assert train("train_lite", output=tmp_path / "run", settings=settings) == 0
+    trained = load_file(model_in(tmp_path / "run"))
+    assert not torch.equal(trained["encoder.conv1.weight"], encoder.conv1.weight)
+
+
+@pytest.mark.parametrize("form", ["ours", "visual", "published"])
+def test_clip_encoder_is_taken_by_file(form: str, train: Train, tmp_path: Path) -> None:
+    encoder = randomise(DenseEncoder(8, (1, 1, 1))).state_dict()
+    prefix = {"ours": "encoder.", "visual": "visual.", "published": "encoder."}[form]
+    tensors = {prefix + name: tensor for name, tensor in encoder.items()}
+    path = tmp_path / ("clip.pth" if form == "published" else "clip.safetensors")
+    if form == "published":
+        torch.save({"params": tensors}, path)
+    else:
+        save_file(tensors, path)
+    settings = ["encoder=clip-rn50", f"clip_weights={path}"]
+    assert train("train_synthetic", output=tmp_path / "run", settings=settings) == 0
+    trained = load_model(model_in(tmp_path / "run")).network.encoder.state_dict()
+    assert torch.equal(trained["layer2.0.conv1.weight"], encoder["layer2.0.conv1.weight"])
+
+
+def start(output: Path, photographs: Path, *settings: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ctdenoise", "train", "--config", "train_lite"]
+    where = ["--data", str(photographs), "--output", str(output), "--threads", "1"]
+    return subprocess.Popen(
+        [*command, *where, *SMALL, *RANDOM, *settings],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_killed_training_ends_as_an_unbroken_one(photographs: Path, tmp_path: Path) -> None:
+    long = ["iterations=60", "epoch_length=5", "patches#mixup=1.2", "plan#momentum=0.01"]
+    whole = start(tmp_path / "whole", photographs, *long)
+    broken = start(tmp_path / "broken", photographs, *long)
+    while broken.poll() is None and latest_checkpoint(tmp_path / "broken") is None:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    broken.send_signal(signal.SIGKILL)
+    broken.communicate()
+    killed_at = latest_checkpoint(tmp_path / "broken")
+    assert killed_at is not None
+    assert broken.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    _, said = start(tmp_path / "broken", photographs, *long).communicate()
+    assert "Restored all variables" in said
+    whole.communicate()
+    a, b = (load_file(model_in(tmp_path / name)) for name in ("whole", "broken"))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def losses(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-- loss: ([\d.]+)", text)]
+
+
+def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) -> None:
+    """Same loss and same weights from the shared batch; the augmentation is off, as its random
+    numbers are each process's own."""
+    same = [*SMALL, *RANDOM, "batch_size=4", "network_def#alpha=0.0", "plan#bfloat16=false"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = ["--data", str(photographs), "--threads", "1"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    one = [sys.executable, "-m", "ctdenoise", "train", "--config", "train_lite", *common]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    run += [f"--master_port={port}", "-m", "ctdenoise", "train", "--config", "train_lite"]
+    run += ["--config", "multi_gpu_train", *common]
+    for name, command in (("one", one), ("two", run)):
+        command += ["--output", str(tmp_path / name), *same]
+        subprocess.run(command, check=True, cwd=ROOT, env=env, capture_output=True)
+    a, b = (load_file(model_in(tmp_path / name)) for name in ("one", "two"))
+    for name in a:
+        np.testing.assert_allclose(a[name].numpy(), b[name].numpy(), atol=2e-5, err_msg=name)
+
+
+def test_early_stop_ends_a_training_that_gets_no_better(train: Train, tmp_path: Path) -> None:
+    settings = [*RANDOM, "iterations=40", "optimizer#lr=0.0", "plan#patience=2"]
+    settings += ["lr_scheduler#max_lr=1e-12"]
+    assert train("train_lite", output=tmp_path, settings=settings) == 0
+    facts = load_model(model_in(tmp_path)).card.training
+    assert facts is not None
+    assert facts["iterations_done"] < 40
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "no_such"], "embedded recipes are"),
+        (["--config", "train_lite", "--data", "no_such"], "no such file or folder"),
+        (["--config", "train_lite", "iterations"], "write KEY=VALUE"),
+        (["--config", "train_lite", "no_such=1"], "the recipe has no no_such"),
+        (["--config", "train_lite", "encoder=no_such"], "no such encoder"),
+        (["--config", "inference"], "a recipe needs a trainer"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str],
+    message: str,
+    photographs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usual = ["train", "--data", str(photographs), "--output", str(tmp_path / "run")]
+    assert main([*usual, *words]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ctdenoise:")]
+    assert len(said) == 1
+    assert message in said[0]
+    assert not (tmp_path / "run").exists()
