@@ -43,9 +43,9 @@ def match_level(card: ModelCard, noise: float | None) -> Level:
     else:
         unit, centre = float(np.clip(noise / card.matched_sigma, *UNIT_WIDTHS)), SOFT_TISSUE
     if not card.bounded:
-        return Level(WHOLE_RANGE, unit, centre, card.preserved_scale)
+        return Level(WHOLE_RANGE, unit, centre, card.preserved_scale, card.removal_limit)
     matched = own if unit >= own.width else HUWindow(centre - unit / 2, centre + unit / 2)
-    return Level.of_window(matched, card.preserved_scale)
+    return Level.of_window(matched, card.preserved_scale, card.removal_limit)
 
 
 class Denoiser:

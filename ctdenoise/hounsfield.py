@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
 from ctdenoise.errors import CTDenoiseError
 
@@ -83,17 +83,24 @@ class Level:
     mean of this standard deviation) is given back: the noise of filtered back projection has
     little power there, and faint wide lesions and the mean HU of a region have all theirs.
     0 takes the network's word.
+
+    ``removal_limit`` bounds what may be taken away at a place: where the change has more than
+    that many times the local power that it typically has around there, it is scaled down to
+    that. Noise is spread evenly; a vessel that was taken for noise stands out. 0 sets no bound.
     """
 
     window: HUWindow
     unit_width: float
     centre: float
     preserved_scale: float = 0.0
+    removal_limit: float = 0.0
 
     @classmethod
-    def of_window(cls, window: HUWindow, preserved_scale: float = 0.0) -> Level:
+    def of_window(
+        cls, window: HUWindow, preserved_scale: float = 0.0, removal_limit: float = 0.0
+    ) -> Level:
         """The window is the network's unit range."""
-        return cls(window, window.width, window.centre, preserved_scale)
+        return cls(window, window.width, window.centre, preserved_scale, removal_limit)
 
     def to_network(self, hu: HU, padding: Mask) -> NDArray[np.float32]:
         """HU (..., H, W) to the network's range; padding goes in as air."""
@@ -123,6 +130,9 @@ class Level:
         if self.preserved_scale > 0:
             scale = (0.0,) * (change.ndim - 2) + (self.preserved_scale,) * 2
             change -= gaussian_filter(change, scale, mode="nearest")
+        if self.removal_limit > 0:
+            for index in np.ndindex(change.shape[:-2]):
+                change[index] *= _share_within(change[index], self.removal_limit)
         weight = np.where(padding, 0.0, strength * self.window.inside(hu))
         return hu + weight * change
 
@@ -175,6 +185,25 @@ def series_noise_level(levels: Sequence[float | None]) -> float | None:
     """Noise of a series from that of its slices: the median of those that have one."""
     known = [level for level in levels if level is not None]
     return float(np.median(known)) if known else None
+
+
+def _share_within(change: HU, limit: float) -> HU:
+    """By how much to scale a change (H, W) so that nowhere its power stands out."""
+    power = gaussian_filter(change * change, 2.5, mode="nearest")
+    # The median over about 36 x 36 pixels, of every fourth one: it is smooth already.
+    typical = _to_all_pixels(median_filter(power[::4, ::4], size=9, mode="nearest"), power.shape)
+    return np.asarray(np.minimum(1.0, limit * typical / np.maximum(power, 1e-12)))
+
+
+def _to_all_pixels(coarse: HU, shape: tuple[int, ...]) -> HU:
+    """Linear interpolation of every fourth pixel's values to all pixels."""
+    for axis, size in enumerate(shape):
+        places = np.arange(size) / 4.0
+        below = np.minimum(places.astype(int), coarse.shape[axis] - 1)
+        above = np.minimum(below + 1, coarse.shape[axis] - 1)
+        weight = np.expand_dims(places - below, tuple(i for i in range(2) if i != axis))
+        coarse = np.take(coarse, below, axis) * (1 - weight) + np.take(coarse, above, axis) * weight
+    return coarse
 
 
 _NOISE_PATCH = 9

@@ -109,7 +109,7 @@ def series_level(
         CTDenoiseError: no slice can be read.
     """
     if window is not None:
-        return Level.of_window(window, card.preserved_scale)
+        return Level.of_window(window, card.preserved_scale, card.removal_limit)
     noise = _sampled_noise(series)
     level = match_level(card, noise)
     if notes is not None and noise is None:
@@ -174,6 +174,7 @@ def _denoise(
         precision=denoiser.precision,
         device=denoiser.device.type,
         level=level,
+        stride=denoiser.card.stride,
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
     )
@@ -184,6 +185,7 @@ def _denoise(
         "unit_width_hu": level.unit_width,
         "centre_hu": level.centre,
         "preserved_scale_pixels": level.preserved_scale,
+        "removal_limit": level.removal_limit,
         "strength": settings.strength,
         "precision": denoiser.precision,
         "device": str(denoiser.device),

@@ -41,8 +41,8 @@ def dicom_items(
         window: HU that become [0, 1]; None matches the noise.
 
     Returns:
-        ``image``, the file; ``level``, lower, upper, unit width and centre in HU and the
-        preserved scale in pixels; ``output``,
+        ``image``, the file; ``level``, lower, upper, unit width and centre in HU, the
+        preserved scale in pixels and the removal limit; ``output``,
         the path of the derived file below the output folder.
 
     Raises:
@@ -150,6 +150,7 @@ class SaveDerivedDICOMd(MapTransform):
             precision="fp32",
             device=self.device.type,
             level=_to_level(item["level"]),
+            stride=self.model.card.stride,
         )
         for key in self.key_iterator(item):
             path = self.output_dir / item["output"]
@@ -164,9 +165,16 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 def _to_numbers(level: Level) -> list[float]:
     window = level.window
-    return [window.lower, window.upper, level.unit_width, level.centre, level.preserved_scale]
+    return [
+        window.lower,
+        window.upper,
+        level.unit_width,
+        level.centre,
+        level.preserved_scale,
+        level.removal_limit,
+    ]
 
 
 def _to_level(numbers: Any) -> Level:
-    lower, upper, unit_width, centre, scale = (float(number) for number in numbers)
-    return Level(HUWindow(lower, upper), unit_width, centre, scale)
+    lower, upper, *others = (float(number) for number in numbers)
+    return Level(HUWindow(lower, upper), *others)

@@ -108,8 +108,9 @@ def _bm3d() -> Callable[..., Image]:
         raise CTDenoiseError(
             "bm3d is not installed: pip install bm3d (free for non-commercial use only)"
         ) from None
-    if not hasattr(np, "trapz"):  # bm4d, below bm3d, still calls it by the name NumPy 2.4 dropped
-        np.trapz = np.trapezoid
+    if not hasattr(np, "trapz"):
+        # bm4d, below bm3d, still calls it by the name that NumPy 2.4 dropped.
+        setattr(np, "trapz", np.trapezoid)  # noqa: B010
     denoise: Callable[..., Image] = bm3d
     return denoise
 

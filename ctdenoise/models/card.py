@@ -26,6 +26,7 @@ class ModelCard:
         bounded: the network was trained on images within [0, 1] only, so that HU beyond the
             window do not go in.
         preserved_scale: in pixels, see :class:`ctdenoise.hounsfield.Level`.
+        removal_limit: see there as well.
         stride: see :class:`ctdenoise.inferer.WholeSliceInferer`.
         residual: the network predicts the noise.
         training: further facts of the training: seed, iterations, configuration.
@@ -41,6 +42,7 @@ class ModelCard:
     unit_window: tuple[float, float] = (-1024.0, 3072.0)
     bounded: bool = True
     preserved_scale: float = 0.0
+    removal_limit: float = 0.0
     stride: int = 1
     residual: bool = False
     training: Mapping[str, Any] | None = None

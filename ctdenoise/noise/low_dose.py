@@ -172,7 +172,7 @@ class _LogCounts:
     """Mean and variance of log(max(Poisson + electronic, 1)) - log(expected), by table."""
 
     def __init__(self, electronic_noise: float, least: float, most: float) -> None:
-        from scipy.stats import norm, poisson
+        from scipy.stats import poisson
 
         expected = np.geomspace(max(least, 1e-9), max(most, 2e-9), 256)
         rank = (np.arange(256) + 0.5) / 256
@@ -181,7 +181,6 @@ class _LogCounts:
         read = photons[..., None] + electronic_noise * nodes
         error = np.log(np.maximum(read, _LEAST_COUNT)) - np.log(expected)[:, None, None]
         weights = weights / weights.sum() / len(rank)
-        del norm
         self._at = np.log(expected)
         self._mean = np.sum(error * weights, axis=(1, 2))
         self._variance = np.sum(error**2 * weights, axis=(1, 2)) - self._mean**2

@@ -18,7 +18,7 @@ Image = NDArray[np.float64]
 
 def gaussian(image: Image, sigma: float, rng: np.random.Generator) -> Image:
     """White Gaussian noise of ``sigma`` (of 255) on ``image`` (..., H, W) in [0, 1]; unclipped."""
-    return image + rng.normal(0.0, sigma / 255.0, image.shape)
+    return np.asarray(image + rng.normal(0.0, sigma / 255.0, image.shape))
 
 
 def spatial(image: Image, sigma: float, rng: np.random.Generator) -> Image:
@@ -28,7 +28,8 @@ def spatial(image: Image, sigma: float, rng: np.random.Generator) -> Image:
     """
     noise = rng.normal(0.0, sigma / 255.0, image.shape)
     mean = np.full((1,) * (image.ndim - 2) + (3, 3), 1.0 / 9.0)
-    return image + np.asarray(convolve(noise, mean, mode="reflect"))
+    filtered: Image = convolve(noise, mean, mode="reflect")
+    return image + filtered
 
 
 def poisson(
@@ -53,7 +54,7 @@ def poisson(
 def speckle(image: Image, variance: float, rng: np.random.Generator) -> Image:
     """Uniform multiplicative noise of mean 0 and ``variance``, clipped to [0, 1]."""
     width = np.sqrt(12.0 * variance)
-    return np.clip(image + image * width * (rng.random(image.shape) - 0.5), 0.0, 1.0)
+    return np.asarray(np.clip(image + image * width * (rng.random(image.shape) - 0.5), 0.0, 1.0))
 
 
 def salt_and_pepper(image: Image, density: float, rng: np.random.Generator) -> Image:

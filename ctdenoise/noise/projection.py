@@ -77,7 +77,8 @@ def filter_views(sinogram: torch.Tensor, kernel: str) -> torch.Tensor:
     ramp = torch.where(n % 2 == 1, -1.0 / (math.pi * n.clamp(min=1e-9).maximum(-n)) ** 2, 0.0)
     ramp[0] = 0.25
     response = torch.fft.rfft(ramp).real * KERNELS[kernel](torch.fft.rfftfreq(length))
-    return torch.fft.irfft(torch.fft.rfft(sinogram, length) * response, length)[:, :size]
+    filtered: torch.Tensor = torch.fft.irfft(torch.fft.rfft(sinogram, length) * response, length)
+    return filtered[:, :size]
 
 
 def backproject(views: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -94,7 +94,8 @@ def supervised_trainer(
     """A trainer that resumes from its output folder, alone or in a process group.
 
     Where ``torch.distributed`` is initialised, each process takes its share of every batch;
-    the first one validates and writes.
+    all validate on
+    all images, and the first one writes.
 
     Args:
         plan: how it runs.
@@ -155,26 +156,31 @@ def supervised_trainer(
     LrScheduleHandler(lr_scheduler, epoch_level=False, print_lr=False).attach(trainer)
     if average is not None:
         average.attach(trainer)
+    if evaluator is not None:
+        # On every process: MONAI's metrics gather from all, and all must stop together.
+        ValidationHandler(interval=1, validator=evaluator).attach(trainer)
+        if stop is not None:
+            stop.attach(evaluator)
     if rank == 0:
-        _attach_writers(plan, trainer, evaluator, lr_scheduler, stop)
+        _attach_writers(plan, trainer, evaluator, lr_scheduler)
         facts = _facts(plan, network, patches) | dict(card.get("training") or {})
-        metrics = evaluator.state.metrics if evaluator is not None else {}
         ModelSaver(
             output / f"{card['name']}.safetensors",
             kept,
             ModelCard(**dict(card) | {"training": facts}),
-            lambda: evaluator.state.metrics if evaluator is not None else metrics,
+            lambda: evaluator.state.metrics if evaluator is not None else {},
         ).attach(trainer)
-        trainer.add_event_handler(
-            Events.EPOCH_COMPLETED,
-            Checkpoint(
-                state,
-                # MONAI's own saver does not write atomically: a kill would leave half a file.
-                DiskSaver(str(output), create_dir=True, require_empty=False, atomic=True),
-                n_saved=1,
-                global_step_transform=lambda *_: trainer.state.iteration,
-            ),
-        )
+    # Attached last, and on every process: it synchronises them, and the first one saves.
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        Checkpoint(
+            state,
+            # MONAI's own saver does not write atomically: a kill would leave half a file.
+            DiskSaver(str(output), create_dir=True, require_empty=False, atomic=True),
+            n_saved=1,
+            global_step_transform=lambda *_: trainer.state.iteration,
+        ),
+    )
     return trainer
 
 
@@ -224,7 +230,6 @@ def _attach_writers(
     trainer: SupervisedTrainer,
     evaluator: SupervisedEvaluator | None,
     lr_scheduler: LRScheduler,
-    stop: EarlyStopHandler | None,
 ) -> None:
     def loss(output: Any) -> float:
         return float(output["loss"])
@@ -263,9 +268,6 @@ def _attach_writers(
         output_transform=from_engine(["pred"]),
         global_iter_transform=epoch,
     ).attach(evaluator)
-    if stop is not None:
-        stop.attach(evaluator)
-    ValidationHandler(interval=1, validator=evaluator).attach(trainer)
 
 
 def _facts(plan: Plan, network: nn.Module, patches: NoisyPatches) -> dict[str, Any]:

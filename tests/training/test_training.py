@@ -1,9 +1,10 @@
-"""The recipes, end to end and small: what is learned, what stays, and what a kill may not change."""
+"""The recipes, small and end to end: what is learned, and what a kill may not change."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,7 +47,7 @@ def test_recipe_learns_from_photographs(recipe: str, train: Train, tmp_path: Pat
     assert len(facts["data_sha256"]) == 64
     assert {"seed", "commit", "config"} <= facts.keys()
     assert facts["validation"]["psnr"] > 5
-    assert 0 < facts["validation"]["ssim"] <= 1
+    assert -1 <= facts["validation"]["ssim"] <= 1
     assert model.network.in_channels == (1 if recipe == "train_lite" else 3)
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
@@ -56,8 +57,8 @@ def test_ct_recipe_learns_from_dicom_and_its_model_runs(
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    (data / "a").symlink_to(SAMPLE)
-    (data / "b").symlink_to(next((shared / "data" / "ct").glob("dcmqi*")))
+    shutil.copytree(SAMPLE, data / "a")
+    shutil.copytree(next((shared / "data" / "ct").glob("dcmqi*")), data / "b")
     assert train("train_ldct", output=tmp_path / "run", data=data, settings=RANDOM) == 0
     card = load_model(tmp_path / "run" / "train_ldct.safetensors").card
     assert card.unit_window == (-1024.0, 3072.0)
@@ -154,7 +155,9 @@ def test_killed_training_ends_as_an_unbroken_one(photographs: Path, tmp_path: Pa
     assert killed_at is not None
     assert broken.returncode == -signal.SIGKILL, "it ended before it could be killed"
     _, said = start(tmp_path / "broken", photographs, *long).communicate()
-    assert "Restored all variables" in said
+    first = re.search(r"(\d+) of 60 iterations", said)
+    assert first is not None
+    assert int(first[1]) > 5, "it began anew"
     whole.communicate()
     a, b = (load_file(model_in(tmp_path / name)) for name in ("whole", "broken"))
     assert all(torch.equal(a[name], b[name]) for name in a)

@@ -1,0 +1,223 @@
+"""The figures of a model: photographs, simulated low dose against tuned peers, and a phantom.
+
+    python -m pipelines.embedded_model --photographs CBSD68 --ct CRLM_1004 A0002_B40F --lcd LCD/fbp
+
+prints three Markdown tables. Peers are tuned on the very slices that they are judged on, one
+setting for each series and level, by the error in soft tissue and again by that in lung: more than
+any of them gets in use. The reference of the simulated low dose has noise of its own; what a
+perfect denoiser would leave, all of that noise, is the column "floor".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import label
+from skimage.metrics import peak_signal_noise_ratio
+
+from ctdenoise.denoiser import Denoiser, match_level
+from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum
+from ctdenoise.hounsfield import AIR, HU, Mask, noise_level, series_noise_level, tissue_masks
+from ctdenoise.inferer import WholeSliceInferer
+from ctdenoise.models.registry import load
+from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
+from ctdenoise.noise.photographic import NOISES
+from ctdenoise.series import find
+from ctdenoise.series.read import read
+from ctdenoise.training.images import list_images
+from pipelines.lcd_phantom import denoise_as_a_series, inside, read_raw
+
+NOISE_LEVELS = (
+    ("gaussian", 15.0),
+    ("gaussian", 25.0),
+    ("gaussian", 50.0),
+    ("spatial", 55.0),
+    ("poisson", 3.5),
+    ("speckle", 0.04),
+    ("salt-pepper", 0.02),
+)
+ADDED_HU = (15.0, 30.0, 60.0)
+TISSUES = ("fat_and_soft_tissue", "lung")
+EVERYWHERE = ("air", "lung", "fat_and_soft_tissue", "bone")
+
+
+def photographs_table(network: torch.nn.Module, folder: Path) -> None:
+    """PSNR in dB of gray photographs, noisy and denoised, clipped to [0, 1]."""
+    print("| noise | noisy, dB | denoised, dB |\n|---|---|---|")
+    inferer = WholeSliceInferer()
+    for name, strength in NOISE_LEVELS:
+        before, after = [], []
+        for path in list_images(folder):
+            clean = np.asarray(Image.open(path).convert("L")) / 255.0
+            noisy = NOISES[name](clean, strength, np.random.default_rng(0))
+            with torch.inference_mode():
+                seen = torch.from_numpy(noisy[None, None].astype(np.float32))
+                denoised = inferer(seen, network)[0, 0].numpy()
+            before.append(_psnr(clean, noisy))
+            after.append(_psnr(clean, denoised))
+        print(f"| {name} {strength:g} | {np.mean(before):.2f} | {np.mean(after):.2f} |", flush=True)
+
+
+def _psnr(clean: NDArray[np.float64], image: NDArray[np.floating]) -> float:
+    return float(peak_signal_noise_ratio(clean, np.clip(image, 0.0, 1.0), data_range=1.0))
+
+
+@dataclass(frozen=True)
+class LowDose:
+    """Slices (N, H, W) of a series in HU, and the same with noise of a lower dose."""
+
+    reference: HU
+    padding: Mask
+    noisy: HU
+    dose: float
+    own_noise: float
+
+
+def simulate(folder: Path, *, slices: int, added: float) -> LowDose:
+    """Bring a series to the dose at which noise of ``added`` HU is added in soft tissue."""
+    series = find(folder).series[0]
+    step = series.slices / slices
+    chosen = [series.instances[int((i + 0.5) * step)] for i in range(slices)]
+    images = [read(series, instance) for instance in chosen]
+    padding = np.concatenate([image.padding for image in images])
+    hu = np.where(padding, AIR, np.concatenate([image.hu for image in images]))
+    header = images[0].header
+    assert header is not None
+    spacing = float(header.PixelSpacing[0])
+    own = series_noise_level([noise_level(h, p) for h, p in zip(hu, padding, strict=True)])
+    if own is None:
+        raise ValueError(f"{folder}: no soft tissue to measure noise in")
+    pairs = list(zip(hu, padding, strict=True))
+    scan = calibrate(Scan(), pairs, spacing=spacing, noise=own)
+    masks = [tissue_masks(*pair)["fat_and_soft_tissue"] for pair in pairs]
+
+    def noises(dose: float) -> list[HU]:
+        return [
+            low_dose_noise(
+                h, p, spacing=spacing, dose=dose, scan=scan, rng=np.random.default_rng(i)
+            )
+            for i, (h, p) in enumerate(pairs)
+        ]
+
+    dose = 1.0 / (1.0 + (added / own) ** 2)
+    for _ in range(3):
+        sample = noises(dose)
+        got = np.std(np.concatenate([n[m] for n, m in zip(sample, masks, strict=True)]))
+        dose = 1.0 / (1.0 + (1.0 / dose - 1.0) * (added / got) ** 2)
+    return LowDose(hu, padding, hu + np.stack(noises(dose)) * ~padding, dose, own)
+
+
+def low_dose_table(denoiser: Denoiser, folders: Sequence[Path], slices: int) -> None:
+    """RMSE over the noisy input's, in soft tissue and in lung, and the largest mean bias."""
+    names = [*PEERS, "bm3d, true spectrum"]
+    print(
+        f"| series, added noise (dose) | tissue | floor | model | {' | '.join(names)} | bias, HU |"
+    )
+    print("|---" * (len(names) + 5) + "|")
+    for folder in folders:
+        for added in ADDED_HU:
+            case = simulate(folder, slices=slices, added=added)
+            noise = series_noise_level(
+                [noise_level(h, p) for h, p in zip(case.noisy, case.padding, strict=True)]
+            )
+            level = match_level(denoiser.card, noise)
+            denoised = denoiser(case.noisy, case.padding, level)
+            each = [tissue_masks(h, p) for h, p in zip(case.reference, case.padding, strict=True)]
+            masks = {name: np.stack([found[name] for found in each]) for name in EVERYWHERE}
+            bias = max(
+                (float(np.mean((denoised - case.noisy)[m])) for m in masks.values() if m.any()),
+                key=abs,
+            )
+            peers = _tuned(case, [masks[tissue] for tissue in TISSUES])
+            for i, tissue in enumerate(TISSUES):
+                mask = masks[tissue]
+                floor = case.own_noise / added if i == 0 else float("nan")
+                row = [_ratio(case, denoised, mask), *(peer[i] for peer in peers)]
+                print(
+                    f"| {folder.name}, {added:g} HU ({case.dose:.0%}) | {tissue} | {floor:.2f} | "
+                    + " | ".join(f"{value:.2f}" for value in row)
+                    + f" | {bias:+.2f} |",
+                    flush=True,
+                )
+
+
+def _ratio(case: LowDose, image: HU, mask: Mask) -> float:
+    after, before = ((x - case.reference)[mask] for x in (image, case.noisy))
+    return float(np.sqrt(np.mean(after**2) / np.mean(before**2)))
+
+
+def _tuned(case: LowDose, masks: Sequence[Mask]) -> list[list[float]]:
+    """The best ratio in each mask of each peer, over its settings."""
+    noises = list(case.noisy - case.reference)
+    spectrum = Tunable(bm3d_with_spectrum(noises), (1.0, 1.5))
+    sigma = float(np.std((case.noisy - case.reference)[masks[0]]))
+    best = []
+    for peer in [*PEERS.values(), spectrum]:
+        ratios = []
+        for setting in peer.settings:
+            image = np.stack([peer.denoise(hu, sigma, setting) for hu in case.noisy])
+            ratios.append([_ratio(case, image, mask) for mask in masks])
+        best.append([min(column) for column in zip(*ratios, strict=True)])
+    return best
+
+
+def phantom_table(denoiser: Denoiser, folder: Path) -> None:
+    """RMSE against the phantom's truth, and the contrast kept of each of its lesions."""
+    truth = read_raw(folder / "ground_truth.raw")
+    mask = inside(truth)
+    lesions, count = label(mask & (truth > 1.5))
+    background = mask & (truth < 0.5)
+    heads = [f"lesion of {np.median(truth[lesions == i]):.0f} HU" for i in range(1, count + 1)]
+    print(f"| dose | before, HU | after, HU | ratio | bias, HU | {' | '.join(heads)} |")
+    print("|---" * (count + 5) + "|")
+    for dose in sorted(folder.glob("dose_*")):
+        noisy = np.stack([read_raw(p) for p in sorted((dose / "signal_present").glob("*.raw"))])
+        denoised = denoise_as_a_series(denoiser, noisy)
+        before, after = (np.sqrt(np.mean((x - truth)[:, mask] ** 2)) for x in (noisy, denoised))
+        bias = np.mean((denoised - truth)[:, mask])
+        kept = []
+        for i in range(1, count + 1):
+            there = lesions == i
+            contrast = [
+                x.mean(0)[there].mean() - x.mean(0)[background].mean() for x in (noisy, denoised)
+            ]
+            kept.append(f"{contrast[1] / contrast[0]:.0%}")
+        name = dose.name.removeprefix("dose_")
+        print(
+            f"| {name} % | {before:.1f} | {after:.1f} | {after / before:.2f} | {bias:+.2f} | "
+            + " | ".join(kept)
+            + " |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--model", default="lite")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--ct", type=Path, nargs="*", default=[])
+    parser.add_argument("--slices", type=int, default=3, help="of each CT series")
+    parser.add_argument("--lcd", type=Path)
+    options = parser.parse_args()
+    model = load(options.model)
+    denoiser = Denoiser(model, precision=options.precision, device="cpu")
+    if options.photographs is not None:
+        photographs_table(model.network, options.photographs)
+        print()
+    if options.ct:
+        low_dose_table(denoiser, options.ct, options.slices)
+        print()
+    if options.lcd is not None:
+        phantom_table(denoiser, options.lcd)
+
+
+if __name__ == "__main__":
+    main()
