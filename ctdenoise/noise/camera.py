@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ctdenoise.errors import CTDenoiseError
+
 Patch = NDArray[np.float32]
 
 # Linear sRGB to the colours of a camera with overlapping filters; rows sum to 1, so gray is gray.
@@ -42,8 +44,21 @@ class Camera:
     max_gain: float = 2.0
 
     def __call__(self, clean: Patch, rng: np.random.Generator) -> tuple[Patch, Patch]:
-        """Noisy and clean, after the mosaic (3, H, W), H and W even."""
-        from kornia.color import CFA, linear_rgb_to_rgb, raw_to_rgb, rgb_to_linear_rgb, rgb_to_raw
+        """Noisy and clean, after the mosaic (3, H, W), H and W even.
+
+        Raises:
+            CTDenoiseError: kornia is not installed.
+        """
+        try:
+            from kornia.color import (
+                CFA,
+                linear_rgb_to_rgb,
+                raw_to_rgb,
+                rgb_to_linear_rgb,
+                rgb_to_raw,
+            )
+        except ImportError:
+            raise CTDenoiseError("camera noise needs kornia: pip install kornia") from None
 
         to_camera = torch.tensor(_SRGB_TO_CAMERA)
         balance = torch.tensor([*rng.uniform(1.0, self.max_gain, 2), 1.0])[[0, 2, 1]].float()

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def train(
     """
     if not data.exists():
         raise CTDenoiseError(f"--data {data}: no such file or folder")
+    if find_spec("tensorboard") is None:
+        raise CTDenoiseError("training needs more packages: pip install 'ctdenoise[train]'")
     parser = ConfigParser()
     try:
         parser.read_config([str(find_config(name)) for name in configs])
