@@ -59,9 +59,7 @@ def test_chest_loses_noise_and_keeps_its_hu(lite: Denoiser) -> None:
     assert left is not None
     assert left < 0.4 * noise
     for name, mask in tissue_masks(before, padding).items():
-        # Of the peaks of small bones, this sharp kernel loses more than the smooth ones do.
-        limit = 2.5 if name == "bone" else 1.0
-        assert abs(np.mean((after - before)[mask])) < limit, name
+        assert abs(np.mean((after - before)[mask])) < 1.0, name
 
 
 def test_uniform_water_stays_uniform(lite: Denoiser) -> None:
