@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,12 @@ class ImageSet:
         held = {names[i] for i in order[:count]}
         return self._those(lambda group: group not in held), self._those(held.__contains__)
 
-    def _those(self, wanted: Any) -> ImageSet:
+    def _those(self, wanted: Callable[[str], bool]) -> ImageSet:
         chosen = [i for i, group in enumerate(self.groups) if wanted(group)]
-        return ImageSet(
-            [self.arrays[i] for i in chosen],
-            [self.groups[i] for i in chosen],
-            self.lower,
-            self.upper,
+        return replace(
+            self,
+            arrays=[self.arrays[i] for i in chosen],
+            groups=[self.groups[i] for i in chosen],
         )
 
     def digest(self) -> str:
@@ -105,13 +104,16 @@ def read_ct(folder: str | Path, *, window: Sequence[float] = (-1024.0, 3072.0)) 
     if not found.series:
         raise CTDenoiseError(f"{folder}: no CT series")
     arrays, groups = [], []
+    numbers: dict[str, int] = {}
     for series in found.series:
         for instance in series.instances:
             image = read(series, instance)
             patient = str(image.header.get("PatientID", "")) if image.header is not None else ""
             for hu, padding in zip(image.hu, image.padding, strict=True):
                 arrays.append(np.where(padding, AIR, hu).astype(np.float32)[None])
-                groups.append(patient or series.uid)
+                # By number: a group's name may end in a message, and no patient's may.
+                number = numbers.setdefault(patient or series.uid, len(numbers) + 1)
+                groups.append(f"patient {number}")
     bounds = HUWindow(*window)
     return ImageSet(arrays, groups, bounds.lower, bounds.upper)
 

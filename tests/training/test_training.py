@@ -15,6 +15,7 @@ from pathlib import Path
 
 import monai.bundle
 import numpy as np
+import pydicom
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -74,7 +75,11 @@ def test_ct_recipe_needs_two_patients(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train("train_ldct", output=tmp_path, data=SAMPLE, settings=RANDOM) == 2
-    assert "all images belong to" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "all images belong to" in said
+    patient = pydicom.dcmread(next(SAMPLE.glob("*.dcm"))).PatientID
+    assert patient
+    assert patient not in said
 
 
 def test_bundle_runs_the_same_recipe(train: Train, photographs: Path, tmp_path: Path) -> None:
