@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
+from scipy.ndimage import affine_transform, gaussian_filter, median_filter, uniform_filter
 
 from ctdenoise.errors import CTDenoiseError
 
@@ -191,19 +191,11 @@ def _share_within(change: HU, limit: float) -> HU:
     """By how much to scale a change (H, W) so that nowhere its power stands out."""
     power = gaussian_filter(change * change, 2.5, mode="nearest")
     # The median over about 36 x 36 pixels, of every fourth one: it is smooth already.
-    typical = _to_all_pixels(median_filter(power[::4, ::4], size=9, mode="nearest"), power.shape)
+    coarse = median_filter(power[::4, ::4], size=9, mode="nearest")
+    typical = affine_transform(
+        coarse, (0.25, 0.25), output_shape=power.shape, order=1, mode="nearest"
+    )
     return np.asarray(np.minimum(1.0, limit * typical / np.maximum(power, 1e-12)))
-
-
-def _to_all_pixels(coarse: HU, shape: tuple[int, ...]) -> HU:
-    """Linear interpolation of every fourth pixel's values to all pixels."""
-    for axis, size in enumerate(shape):
-        places = np.arange(size) / 4.0
-        below = np.minimum(places.astype(int), coarse.shape[axis] - 1)
-        above = np.minimum(below + 1, coarse.shape[axis] - 1)
-        weight = np.expand_dims(places - below, tuple(i for i in range(2) if i != axis))
-        coarse = np.take(coarse, below, axis) * (1 - weight) + np.take(coarse, above, axis) * weight
-    return coarse
 
 
 _NOISE_PATCH = 9

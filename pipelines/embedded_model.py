@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import label
 from skimage.metrics import peak_signal_noise_ratio
 
 from ctdenoise.denoiser import Denoiser, match_level
@@ -32,7 +31,7 @@ from ctdenoise.noise.photographic import NOISES
 from ctdenoise.series import find
 from ctdenoise.series.read import read
 from ctdenoise.training.images import list_images
-from pipelines.lcd_phantom import denoise_as_a_series, inside, read_raw
+from pipelines.lcd_phantom import phantom_table
 
 NOISE_LEVELS = (
     ("gaussian", 15.0),
@@ -166,36 +165,6 @@ def _tuned(case: LowDose, masks: Sequence[Mask]) -> list[list[float]]:
             ratios.append([_ratio(case, image, mask) for mask in masks])
         best.append([min(column) for column in zip(*ratios, strict=True)])
     return best
-
-
-def phantom_table(denoiser: Denoiser, folder: Path) -> None:
-    """RMSE against the phantom's truth, and the contrast kept of each of its lesions."""
-    truth = read_raw(folder / "ground_truth.raw")
-    mask = inside(truth)
-    lesions, count = label(mask & (truth > 1.5))
-    background = mask & (truth < 0.5)
-    heads = [f"lesion of {np.median(truth[lesions == i]):.0f} HU" for i in range(1, count + 1)]
-    print(f"| dose | before, HU | after, HU | ratio | bias, HU | {' | '.join(heads)} |")
-    print("|---" * (count + 5) + "|")
-    for dose in sorted(folder.glob("dose_*")):
-        noisy = np.stack([read_raw(p) for p in sorted((dose / "signal_present").glob("*.raw"))])
-        denoised = denoise_as_a_series(denoiser, noisy)
-        before, after = (np.sqrt(np.mean((x - truth)[:, mask] ** 2)) for x in (noisy, denoised))
-        bias = np.mean((denoised - truth)[:, mask])
-        kept = []
-        for i in range(1, count + 1):
-            there = lesions == i
-            contrast = [
-                x.mean(0)[there].mean() - x.mean(0)[background].mean() for x in (noisy, denoised)
-            ]
-            kept.append(f"{contrast[1] / contrast[0]:.0%}")
-        name = dose.name.removeprefix("dose_")
-        print(
-            f"| {name} % | {before:.1f} | {after:.1f} | {after / before:.2f} | {bias:+.2f} | "
-            + " | ".join(kept)
-            + " |",
-            flush=True,
-        )
 
 
 def main() -> None:

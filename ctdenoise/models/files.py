@@ -62,7 +62,7 @@ def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
         tensors = _with_encoder(tensors, clip_weights)
     card = _card(path, metadata, tensors)
     network = _build(path, tensors, card)
-    _fill(path, network, tensors)
+    fill(path, network, tensors, what="a denoiser of this architecture")
     # Channels last is the faster layout for inference, on CPUs as on GPUs.
     network.eval().to(memory_format=torch.channels_last)
     return LoadedModel(network=network, card=card, digest=digest(network.state_dict()))
@@ -131,7 +131,12 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> CLIPDenoiser:
         raise CTDenoiseError(f"{path.name}: not a denoiser of this architecture: {error}") from None
 
 
-def _fill(path: Path, network: nn.Module, tensors: Tensors) -> None:
+def fill(path: Path, network: nn.Module, tensors: Tensors, *, what: str) -> None:
+    """Load the tensors of a file into ``network``.
+
+    Raises:
+        CTDenoiseError: names or shapes differ; the message says that the file is not ``what``.
+    """
     expected = network.state_dict()
     # Files from before PyTorch 0.4 have no such counters, and nothing here needs them.
     for name in expected:
@@ -146,9 +151,5 @@ def _fill(path: Path, network: nn.Module, tensors: Tensors) -> None:
     ]
     if differences:
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise CTDenoiseError(
-            f"{path.name}: not a denoiser of this architecture: "
-            + ", ".join(differences[:3])
-            + more
-        )
+        raise CTDenoiseError(f"{path.name}: not {what}: " + ", ".join(differences[:3]) + more)
     network.load_state_dict(tensors)

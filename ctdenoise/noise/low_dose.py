@@ -113,10 +113,7 @@ def full_dose_noise(
     hu: HU, padding: Mask, *, spacing: float, scan: Scan, rng: np.random.Generator
 ) -> HU:
     """Noise (H, W) in HU that a slice would have at full dose, had it none of its own."""
-    counts = _counts(hu, padding, spacing, scan)
-    table = _LogCounts(scan.electronic_noise, float(counts.min()), float(counts.max()))
-    sigma = np.sqrt(table(counts)[1])
-    return _reconstruct(sigma * rng.standard_normal(counts.shape), hu.shape, spacing, scan)
+    return _full_dose_noise(_counts(hu, padding, spacing, scan), hu.shape, spacing, scan, rng)
 
 
 def calibrate(
@@ -142,16 +139,16 @@ def calibrate(
     masks = [tissue_masks(hu, padding)["fat_and_soft_tissue"] for hu, padding in slices]
     if not any(mask.any() for mask in masks):
         raise ValueError("no soft tissue to measure noise in")
+    counts = [_counts(hu, padding, spacing, scan) for hu, padding in slices]
+    more = 1.0
     for _ in range(3):
         rng = np.random.default_rng(seed)
         trial = [
-            full_dose_noise(hu, padding, spacing=spacing, scan=scan, rng=rng)[mask]
-            for (hu, padding), mask in zip(slices, masks, strict=True)
+            _full_dose_noise(more * count, mask.shape, spacing, scan, rng)[mask]
+            for count, mask in zip(counts, masks, strict=True)
         ]
-        scan = replace(
-            scan, photons=scan.photons * float(np.std(np.concatenate(trial)) / noise) ** 2
-        )
-    return scan
+        more *= float(np.std(np.concatenate(trial)) / noise) ** 2
+    return replace(scan, photons=more * scan.photons)
 
 
 def _counts(hu: HU, padding: Mask, spacing: float, scan: Scan) -> Sinogram:
@@ -160,6 +157,18 @@ def _counts(hu: HU, padding: Mask, spacing: float, scan: Scan) -> Sinogram:
     relative = np.maximum(1.0 + np.where(padding, AIR, hu) / 1000.0, 0.0)
     path = project(torch.from_numpy(relative), scan.views) * (scan.water * spacing)
     return scan.counts(path.numpy().astype(np.float64), spacing)
+
+
+def _full_dose_noise(
+    counts: Sinogram,
+    shape: tuple[int, ...],
+    spacing: float,
+    scan: Scan,
+    rng: np.random.Generator,
+) -> HU:
+    table = _LogCounts(scan.electronic_noise, float(counts.min()), float(counts.max()))
+    sigma = np.sqrt(table(counts)[1])
+    return _reconstruct(sigma * rng.standard_normal(counts.shape), shape, spacing, scan)
 
 
 def _reconstruct(error: Sinogram, shape: tuple[int, ...], spacing: float, scan: Scan) -> HU:

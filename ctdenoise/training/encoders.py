@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from ctdenoise.errors import CTDenoiseError
-from ctdenoise.models.files import digest
+from ctdenoise.models.files import fill
 from ctdenoise.models.naming import encoder_tensors
 from ctdenoise.models.registry import CLIP_RN50, clip_file
 from ctdenoise.models.tensors import read_tensors
@@ -47,23 +45,7 @@ def load_encoder(encoder: DenseEncoder, path: Path) -> None:
     """
     if not path.is_file():
         raise CTDenoiseError(f"{path}: no such encoder; use clip-rn50, random, or a file")
-    found = read_tensors(path)[0]
-    expected = encoder.state_dict()
-    bare = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
-    tensors = bare if expected.keys() <= bare.keys() else encoder_tensors(found)
-    for name, tensor in expected.items():
-        if name.endswith("num_batches_tracked"):
-            tensors.setdefault(name, tensor)
-        if name not in tensors:
-            raise CTDenoiseError(f"{path.name}: not an encoder for this network: no {name}")
-        if tensors[name].shape != tensor.shape:
-            raise CTDenoiseError(
-                f"{path.name}: not an encoder for this network: {name} is "
-                f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-            )
-    encoder.load_state_dict({name: tensors[name] for name in expected})
-
-
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of a module's tensors."""
-    return digest(module.state_dict())
+    tensors = encoder_tensors(read_tensors(path)[0])
+    if not tensors:
+        raise CTDenoiseError(f"{path.name}: holds no encoder")
+    fill(path, encoder, tensors, what="an encoder for this network")

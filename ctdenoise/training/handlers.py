@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
-from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import nn
 
@@ -43,48 +42,23 @@ class AutocastInferer(Inferer):
         return [tensor.float() for tensor in output]
 
 
-class GradientClipping:
-    """Clip the norm of the gradient after each backward pass."""
-
-    def __init__(self, max_norm: float) -> None:
-        self.max_norm = max_norm
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
-
-    def __call__(self, engine: Any) -> None:
-        nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+def clip_gradient(engine: Any, max_norm: float) -> None:
+    """Clip the norm of the network's gradient."""
+    nn.utils.clip_grad_norm_(engine.network.parameters(), max_norm)
 
 
-class Reseed:
+def reseed(engine: Engine, seed: int, rank: int) -> None:
     """Make the random numbers of an iteration depend on its number alone.
 
     The feature augmentation draws them. A resumed training so needs no state of a generator.
     """
-
-    def __init__(self, seed: int, rank: int = 0) -> None:
-        self.seed = seed
-        self.rank = rank
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        # A prime apart, so that no two processes ever share a seed.
-        torch.manual_seed(self.seed + 1_000_003 * (self.rank + 1) + engine.state.iteration)
+    # A prime apart, so that no two processes ever share a seed.
+    torch.manual_seed(seed + 1_000_003 * (rank + 1) + engine.state.iteration)
 
 
-class ContinueRow:
+def continue_row(engine: Engine, row: BatchRow) -> None:
     """Let the row of batches begin where a resumed training does."""
-
-    def __init__(self, row: BatchRow) -> None:
-        self.row = row
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        self.row.start = engine.state.iteration
+    row.start = engine.state.iteration
 
 
 class ExponentialMovingAverage:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping
 from monai.engines import SupervisedEvaluator, SupervisedTrainer, default_prepare_batch
+from monai.engines.utils import IterationEvents
 from monai.handlers import (
     CheckpointLoader,
-    EarlyStopHandler,
     IgniteMetricHandler,
     LrScheduleHandler,
     PeakSignalToNoiseRatio,
@@ -32,16 +32,16 @@ from torch.utils.data import DataLoader
 
 import ctdenoise
 from ctdenoise.models.card import ModelCard
+from ctdenoise.models.files import digest
 from ctdenoise.networks import CLIPDenoiser
-from ctdenoise.training.encoders import weights_digest
 from ctdenoise.training.handlers import (
     AutocastInferer,
-    ContinueRow,
     ExponentialMovingAverage,
-    GradientClipping,
     ModelSaver,
-    Reseed,
     TimeLeft,
+    clip_gradient,
+    continue_row,
+    reseed,
 )
 from ctdenoise.training.patches import BatchRow, NoisyPatches, ValidationImages
 
@@ -95,7 +95,7 @@ def supervised_trainer(
 
     Where ``torch.distributed`` is initialised, each process takes its share of every batch;
     all validate on
-    all images, and the first one writes.
+    all images; the first one writes.
 
     Args:
         plan: how it runs.
@@ -145,14 +145,14 @@ def supervised_trainer(
     evaluator = _evaluator(plan, kept, validation) if validation is not None else None
     stop = _early_stop(plan, trainer) if evaluator is not None and plan.patience else None
     if stop is not None:
-        state["early_stop"] = stop._handler
+        state["early_stop"] = stop
     output = Path(plan.output_dir)
     latest = latest_checkpoint(output)
     if latest is not None:
         CheckpointLoader(str(latest), state, map_location=device).attach(trainer)
-    ContinueRow(row).attach(trainer)
-    Reseed(plan.seed, rank).attach(trainer)
-    GradientClipping(plan.max_norm).attach(trainer)
+    trainer.add_event_handler(Events.STARTED, continue_row, row)
+    trainer.add_event_handler(Events.ITERATION_STARTED, reseed, plan.seed, rank)
+    trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, clip_gradient, plan.max_norm)
     LrScheduleHandler(lr_scheduler, epoch_level=False, print_lr=False).attach(trainer)
     if average is not None:
         average.attach(trainer)
@@ -160,7 +160,7 @@ def supervised_trainer(
         # On every process: MONAI's metrics gather from all, and all must stop together.
         ValidationHandler(interval=1, validator=evaluator).attach(trainer)
         if stop is not None:
-            stop.attach(evaluator)
+            evaluator.add_event_handler(Events.EPOCH_COMPLETED, stop)
     if rank == 0:
         _attach_writers(plan, trainer, evaluator, lr_scheduler)
         facts = _facts(plan, network, patches) | dict(card.get("training") or {})
@@ -217,8 +217,9 @@ def _evaluator(plan: Plan, network: nn.Module, images: ValidationImages) -> Supe
     )
 
 
-def _early_stop(plan: Plan, trainer: SupervisedTrainer) -> EarlyStopHandler:
-    return EarlyStopHandler(
+def _early_stop(plan: Plan, trainer: SupervisedTrainer) -> EarlyStopping:
+    # Not in MONAI's wrapping, which hides the state that a checkpoint needs.
+    return EarlyStopping(
         patience=plan.patience,
         score_function=lambda engine: engine.state.metrics["psnr"],
         trainer=trainer,
@@ -282,7 +283,7 @@ def _facts(plan: Plan, network: nn.Module, patches: NoisyPatches) -> dict[str, A
         "commit": _commit(),
     }
     if isinstance(network, CLIPDenoiser) and network.frozen:
-        facts["encoder_sha256"] = weights_digest(network.encoder)
+        facts["encoder_sha256"] = digest(network.encoder.state_dict())
     return facts
 
 
