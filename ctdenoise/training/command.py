@@ -85,10 +85,9 @@ def find_config(name: str) -> Path:
 
 def _embedded_recipes() -> Path:
     """The folder of the recipes, in the installed package or in a checkout."""
-    try:
-        return Path(str(resources.files("ctdenoise.configs")))
-    except ModuleNotFoundError:
-        return Path(str(resources.files("ctdenoise"))).parent / "configs"
+    package = Path(str(resources.files("ctdenoise")))
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def _override(text: str) -> tuple[str, Any]:

@@ -226,3 +226,15 @@ def test_mistakes_are_one_line(
     assert len(said) == 1
     assert message in said[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_installed_package_knows_its_recipes(tmp_path: Path) -> None:
+    """As the wheel lays it out: the recipes inside the package, which has no checkout about it."""
+    package = tmp_path / "ctdenoise"
+    shutil.copytree(ROOT / "ctdenoise", package, ignore=shutil.ignore_patterns("weights"))
+    shutil.copytree(ROOT / "configs", package / "configs")
+    command = [sys.executable, "-m", "ctdenoise", "train", "--config", "no_such", "--data", "."]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pretrain_lite, train_ldct, train_lite" in done.stderr
