@@ -61,10 +61,7 @@ def train(
             if section in parser:
                 parser.get_parsed_content(section)
     except RuntimeError as error:
-        cause = _own_error(error)
-        if cause is None:
-            raise
-        raise cause from None
+        raise _origin(error) from None
 
 
 def find_config(name: str) -> Path:
@@ -100,10 +97,8 @@ def _override(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _own_error(error: BaseException | None) -> CTDenoiseError | None:
-    """What a component of the recipe found wrong, from below MONAI's own wrapping."""
-    while error is not None:
-        if isinstance(error, CTDenoiseError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+def _origin(error: BaseException) -> BaseException:
+    """What went wrong in a component of the recipe, from below MONAI's own wrapping."""
+    while error.__cause__ is not None and not isinstance(error, CTDenoiseError):
+        error = error.__cause__
+    return error

@@ -31,6 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 import ctdenoise
+from ctdenoise.denoiser import choose_device
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import digest
 from ctdenoise.networks import CLIPDenoiser
@@ -58,7 +59,7 @@ class Plan:
         epoch_length: steps between validations and checkpoints.
         batch_size: patches a step, of all processes together.
         seed: of everything random.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare patches; 0 prepares them in this one.
         max_norm: of the gradient.
         momentum: of the running mean of the weights, which is what is kept; 0 keeps the last.
@@ -110,12 +111,12 @@ def supervised_trainer(
         prepare_batch: as MONAI's trainer takes it.
 
     Raises:
-        CTDenoiseError: the batch cannot be shared by the processes.
+        CTDenoiseError: the device is not there, or the batch cannot be shared by the processes.
     """
     rank, processes = _process()
     row = BatchRow(plan.iterations, plan.batch_size, rank=rank, processes=processes)
     loader = DataLoader(patches, batch_sampler=row, num_workers=plan.workers)
-    device = torch.device(plan.device)
+    device = choose_device(plan.device)
     network.to(device)
     average = (
         ExponentialMovingAverage(network, momentum=plan.momentum)
@@ -142,7 +143,7 @@ def supervised_trainer(
         "lr_scheduler": lr_scheduler,
         "trainer": trainer,
     }
-    evaluator = _evaluator(plan, kept, validation) if validation is not None else None
+    evaluator = _evaluator(plan, device, kept, validation) if validation is not None else None
     stop = _early_stop(plan, trainer) if evaluator is not None and plan.patience else None
     if stop is not None:
         state["early_stop"] = stop
@@ -201,8 +202,9 @@ def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(network, device_ids=devices)
 
 
-def _evaluator(plan: Plan, network: nn.Module, images: ValidationImages) -> SupervisedEvaluator:
-    device = torch.device(plan.device)
+def _evaluator(
+    plan: Plan, device: torch.device, network: nn.Module, images: ValidationImages
+) -> SupervisedEvaluator:
     return SupervisedEvaluator(
         device=device,
         val_data_loader=DataLoader(images, batch_size=1),

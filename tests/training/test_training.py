@@ -211,6 +211,7 @@ def test_early_stop_ends_a_training_that_gets_no_better(train: Train, tmp_path: 
         (["--config", "train_lite", "no_such=1"], "the recipe has no no_such"),
         (["--config", "train_lite", "encoder=no_such"], "no such encoder"),
         (["--config", "inference"], "a recipe needs a trainer"),
+        (["--config", "train_lite", "encoder=random", "device=gpu0"], "use auto, cpu, cuda"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -226,6 +227,13 @@ def test_mistakes_are_one_line(
     assert len(said) == 1
     assert message in said[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_fault_of_a_component_is_said_by_its_own_name(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("train_lite", output=tmp_path, settings=[*RANDOM, "iterations=0"]) == 1
+    assert "positive integer total_steps" in capsys.readouterr().err
 
 
 def test_installed_package_knows_its_recipes(tmp_path: Path) -> None:
