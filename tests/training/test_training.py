@@ -246,3 +246,17 @@ def test_installed_package_knows_its_recipes(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pretrain_lite, train_ldct, train_lite" in done.stderr
+
+
+def test_finetuning_goes_on_from_a_model(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("train_lite", output=tmp_path / "first", settings=RANDOM) == 0
+    first = model_in(tmp_path / "first")
+    still = [f"start={first}", "optimizer#lr=0.0", "lr_scheduler#max_lr=0.0"]
+    assert train("finetune_lite", output=tmp_path / "same", settings=still) == 0
+    before, after = load_file(first), load_file(model_in(tmp_path / "same"))
+    # The running mean of weights that do not move still moves their last bits.
+    torch.testing.assert_close(after, before, rtol=0.0, atol=1e-6)
+    assert train("finetune_lite", output=tmp_path / "n", settings=["start=nothing"]) == 2
+    assert "no such denoiser to go on from" in capsys.readouterr().err
