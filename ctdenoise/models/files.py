@@ -17,7 +17,7 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.naming import denoiser_tensors, encoder_tensors
 from ctdenoise.models.tensors import Tensors, read_tensors
-from ctdenoise.networks import CLIPDenoiser
+from ctdenoise.networks import CLIPDenoiser, DnCNN
 
 CARD_KEY = "ctdenoise"
 
@@ -26,7 +26,7 @@ CARD_KEY = "ctdenoise"
 class LoadedModel:
     """A denoiser in eval mode, its card, and the SHA-256 of its weights."""
 
-    network: CLIPDenoiser
+    network: nn.Module
     card: ModelCard
     digest: str
 
@@ -46,7 +46,7 @@ def save_model(path: str | Path, network: nn.Module, card: ModelCard) -> None:
 def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
     """Load a denoiser from our own format or a published checkpoint.
 
-    Width, layers and channels are read off the tensors.
+    Width, layers and channels are read off the tensors; a DnCNN of ours loads as well.
 
     Args:
         path: safetensors, or a PyTorch file with a state dict (``{"params": ...}`` as well).
@@ -105,7 +105,9 @@ def _card(path: Path, metadata: Mapping[str, str], tensors: Tensors) -> ModelCar
     )
 
 
-def _build(path: Path, tensors: Tensors, card: ModelCard) -> CLIPDenoiser:
+def _build(path: Path, tensors: Tensors, card: ModelCard) -> nn.Module:
+    if "noise.0.weight" in tensors:
+        return _dncnn(tensors)
     try:
         width = tensors["encoder.conv3.weight"].shape[0]
         out_channels = tensors["decoder.last.weight"].shape[0]
@@ -129,6 +131,12 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> CLIPDenoiser:
         )
     except (ValueError, IndexError) as error:
         raise CTDenoiseError(f"{path.name}: not a denoiser of this architecture: {error}") from None
+
+
+def _dncnn(tensors: Tensors) -> DnCNN:
+    width, channels = tensors["noise.0.weight"].shape[:2]
+    depth = sum(name.endswith(".weight") and tensor.ndim == 4 for name, tensor in tensors.items())
+    return DnCNN(channels=channels, width=width, depth=depth)
 
 
 def fill(path: Path, network: nn.Module, tensors: Tensors, *, what: str) -> None:

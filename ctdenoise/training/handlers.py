@@ -18,7 +18,6 @@ from torch import nn
 
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import save_model
-from ctdenoise.networks import CLIPDenoiser
 from ctdenoise.training.patches import BatchRow
 
 
@@ -62,18 +61,18 @@ def continue_row(engine: Engine, row: BatchRow) -> None:
 
 
 class ExponentialMovingAverage:
-    """Keep a running mean of a denoiser's decoder, which denoises better than the last step does.
+    """Keep a running mean of the parts that learn, which denoises better than the last step does.
 
     The rest of :attr:`network` is a plain copy: averaging a frozen encoder with itself would
-    still change its last bits. An encoder that learns is averaged as well.
+    still change its last bits.
     """
 
-    def __init__(self, network: CLIPDenoiser, *, momentum: float) -> None:
+    def __init__(self, network: nn.Module, *, momentum: float) -> None:
         self.network = copy.deepcopy(network)
         self._handlers = []
-        for name in ("first", "decoder") if network.frozen else ("first", "encoder", "decoder"):
-            if any(p.requires_grad for p in getattr(network, name).parameters()):
-                handler = EMAHandler(getattr(network, name), momentum=momentum)
+        for name, part in network.named_children():
+            if any(p.requires_grad for p in part.parameters()):
+                handler = EMAHandler(part, momentum=momentum)
                 setattr(self.network, name, handler.ema_model)
                 self._handlers.append((name, handler))
         self._source = network

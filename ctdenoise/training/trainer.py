@@ -119,9 +119,7 @@ def supervised_trainer(
     device = choose_device(plan.device)
     network.to(device)
     average = (
-        ExponentialMovingAverage(network, momentum=plan.momentum)
-        if plan.momentum and isinstance(network, CLIPDenoiser)
-        else None
+        ExponentialMovingAverage(network, momentum=plan.momentum) if plan.momentum else None
     )
     kept = average.network if average else network
     trainer = SupervisedTrainer(

@@ -260,3 +260,17 @@ def test_finetuning_goes_on_from_a_model(
     torch.testing.assert_close(after, before, rtol=0.0, atol=1e-6)
     assert train("finetune_lite", output=tmp_path / "n", settings=["start=nothing"]) == 2
     assert "no such denoiser to go on from" in capsys.readouterr().err
+
+
+def test_dncnn_learns_and_denoises_ct(photographs: Path, tmp_path: Path) -> None:
+    where = ["--data", str(photographs), "--output", str(tmp_path / "run"), "--threads", "1"]
+    small = [word for word in SMALL if not word.startswith("layers")]
+    assert main(["train", "--config", "train_dncnn", *where, *small, "depth=4"]) == 0
+    path = model_in(tmp_path / "run")
+    network = load_model(path).network
+    assert len([m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]) == 4
+    arguments = ["run", "--input", str(SAMPLE), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--model", str(path)]) == 0
+    with torch.inference_mode():
+        image = torch.rand(1, 1, 16, 24)
+        torch.testing.assert_close(network(image), image - network.noise(image))
