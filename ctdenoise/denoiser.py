@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU, SOFT_TISSUE, HUWindow, Level, Mask
 from ctdenoise.inferer import WholeSliceInferer
+from ctdenoise.measured_noise import MeasuredNoise
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import LoadedModel
 
@@ -25,27 +26,42 @@ UNIT_WIDTHS = (32.0, 4096.0)
 """Narrowest and widest unit: below, the noise is too low to be told from texture."""
 
 
-def match_level(card: ModelCard, noise: float | None) -> Level:
+def match_level(
+    card: ModelCard, noise: MeasuredNoise | None, window: HUWindow | None = None
+) -> Level:
     """The level at which a series' noise is what the model was trained on.
 
     Args:
         card: the model's.
-        noise: noise of the series in HU; None where it could not be measured.
+        noise: noise of the series; None where it could not be measured.
+        window: HU that are to be the network's unit range, whatever the noise.
 
     Returns:
         For a model that knows images beyond [0, 1] only by their noise, all HU at a unit
         that makes the noise ``card.matched_sigma``; for a model of bounded range, a window of
-        that width about soft tissue. Without a noise, the card's own window.
+        that width about soft tissue. Without a noise, the card's own window. At the card's
+        stride, where the noise is correlated as much as the card says.
     """
     own = HUWindow(*card.unit_window)
     if noise is None:
         unit, centre = own.width, own.centre
     else:
-        unit, centre = float(np.clip(noise / card.matched_sigma, *UNIT_WIDTHS)), SOFT_TISSUE
-    if not card.bounded:
-        return Level(WHOLE_RANGE, unit, centre, card.preserved_scale, card.removal_limit)
-    matched = own if unit >= own.width else HUWindow(centre - unit / 2, centre + unit / 2)
-    return Level.of_window(matched, card.preserved_scale, card.removal_limit)
+        unit, centre = float(np.clip(noise.sigma / card.matched_sigma, *UNIT_WIDTHS)), SOFT_TISSUE
+    if window is None and not card.bounded:
+        taking_part = WHOLE_RANGE
+    else:
+        if window is None:
+            window = own if unit >= own.width else HUWindow(centre - unit / 2, centre + unit / 2)
+        taking_part, unit, centre = window, window.width, window.centre
+    strided = noise is not None and noise.correlation > card.correlated_above
+    return Level(
+        window=taking_part,
+        unit_width=unit,
+        centre=centre,
+        preserved_scale=card.preserved_scale,
+        removal_limit=card.removal_limit,
+        stride=card.stride if strided else 1,
+    )
 
 
 class Denoiser:
@@ -81,7 +97,7 @@ class Denoiser:
         self.precision: Precision = precision
         self.batch_size = batch_size
         self._network = model.network.to(self.device)
-        self._inferer = WholeSliceInferer(self.card.stride)
+        self._inferer = WholeSliceInferer()
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
         """Denoise slices.
@@ -96,8 +112,10 @@ class Denoiser:
             CTDenoiseError: the network gave something that is no number.
         """
         seen = level.to_network(hu, padding)
-        starts = range(0, len(seen), self.batch_size)
-        denoised = np.concatenate([self._infer(seen[i : i + self.batch_size]) for i in starts])
+        size = self.batch_size * level.stride**2
+        denoised = np.concatenate(
+            [self._infer(seen[i : i + size]) for i in range(0, len(seen), size)]
+        )
         return level.from_network(hu, padding, seen, denoised, strength)
 
     def _infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:

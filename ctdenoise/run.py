@@ -19,7 +19,8 @@ from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import Writer
 from ctdenoise.errors import CTDenoiseError, one_line
-from ctdenoise.hounsfield import HUWindow, Level, noise_level, series_noise_level
+from ctdenoise.hounsfield import HU, HUWindow, Level, Mask
+from ctdenoise.measured_noise import MeasuredNoise, measure_noise
 from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
 from ctdenoise.report import RunReport, Seconds, SeriesReport
@@ -108,14 +109,14 @@ def series_level(
     Raises:
         CTDenoiseError: no slice can be read.
     """
-    if window is not None:
-        return Level.of_window(window, card.preserved_scale, card.removal_limit)
     noise = _sampled_noise(series)
-    level = match_level(card, noise)
-    if notes is not None and noise is None:
+    level = match_level(card, noise, window)
+    if notes is None or window is not None:
+        return level
+    if noise is None:
         notes.append("too little soft tissue to measure its noise: taken at the model's own level")
-    elif notes is not None and noise is not None and level.unit_width * card.matched_sigma > noise:
-        notes.append(f"little noise ({noise:.1f} HU): denoised at the lowest level there is")
+    elif level.unit_width * card.matched_sigma > noise.sigma:
+        notes.append(f"little noise ({noise.sigma:.1f} HU): denoised at the lowest level there is")
     return level
 
 
@@ -174,7 +175,6 @@ def _denoise(
         precision=denoiser.precision,
         device=denoiser.device.type,
         level=level,
-        stride=denoiser.card.stride,
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
     )
@@ -186,6 +186,7 @@ def _denoise(
         "centre_hu": level.centre,
         "preserved_scale_pixels": level.preserved_scale,
         "removal_limit": level.removal_limit,
+        "stride": level.stride,
         "strength": settings.strength,
         "precision": denoiser.precision,
         "device": str(denoiser.device),
@@ -276,9 +277,9 @@ def _batches(
         yield batch
 
 
-def _sampled_noise(series: Series) -> float | None:
+def _sampled_noise(series: Series) -> MeasuredNoise | None:
     places = np.linspace(0, len(series.instances) - 1, NOISE_SAMPLE).round()
-    levels: list[float | None] = []
+    slices: list[tuple[HU, Mask]] = []
     problem = None
     for place in sorted({int(p) for p in places}):
         try:
@@ -288,10 +289,10 @@ def _sampled_noise(series: Series) -> float | None:
             continue
         frames = np.linspace(0, len(source.stored) - 1, NOISE_SAMPLE).round()
         hu = source.hu
-        levels += [noise_level(hu[f], source.padding[f]) for f in sorted({int(f) for f in frames})]
-    if not levels and problem is not None:
+        slices += [(hu[f], source.padding[f]) for f in sorted({int(f) for f in frames})]
+    if not slices and problem is not None:
         raise problem
-    return series_noise_level(levels)
+    return measure_noise(slices)
 
 
 @contextmanager

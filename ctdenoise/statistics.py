@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctdenoise.hounsfield import (
-    HU,
-    TISSUE_CLASSES,
-    Mask,
-    noise_level,
-    series_noise_level,
-    tissue_masks,
-)
+from ctdenoise.hounsfield import HU, TISSUE_CLASSES, Mask, tissue_masks
+from ctdenoise.measured_noise import noise_level, series_noise_level
 
 
 class ChangeStatistics:

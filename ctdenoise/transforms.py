@@ -42,8 +42,8 @@ def dicom_items(
 
     Returns:
         ``image``, the file; ``level``, lower, upper, unit width and centre in HU, the
-        preserved scale in pixels and the removal limit; ``output``,
-        the path of the derived file below the output folder.
+        preserved scale in pixels, the removal limit and the stride; ``output``, the path of
+        the derived file below the output folder.
 
     Raises:
         CTDenoiseError: the folder does not exist, or a series cannot be read at all.
@@ -150,7 +150,6 @@ class SaveDerivedDICOMd(MapTransform):
             precision="fp32",
             device=self.device.type,
             level=_to_level(item["level"]),
-            stride=self.model.card.stride,
         )
         for key in self.key_iterator(item):
             path = self.output_dir / item["output"]
@@ -172,9 +171,10 @@ def _to_numbers(level: Level) -> list[float]:
         level.centre,
         level.preserved_scale,
         level.removal_limit,
+        level.stride,
     ]
 
 
 def _to_level(numbers: Any) -> Level:
-    lower, upper, *others = (float(number) for number in numbers)
-    return Level(HUWindow(lower, upper), *others)
+    lower, upper, unit_width, centre, preserved, limit, stride = (float(n) for n in numbers)
+    return Level(HUWindow(lower, upper), unit_width, centre, preserved, limit, int(stride))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ctdenoise.denoiser import Denoiser, match_level
-from ctdenoise.hounsfield import HU, HUWindow, noise_level
+from ctdenoise.hounsfield import HU, HUWindow
+from ctdenoise.measured_noise import measure_noise, noise_level
 from ctdenoise.models.registry import load
 from ctdenoise.series.pixels import read_image
 
@@ -37,13 +38,13 @@ def panel(hu: HU, window: HUWindow, text: str) -> Image.Image:
 def row(path: Path, window: HUWindow, denoiser: Denoiser) -> list[Image.Image]:
     """Before, after and difference of a file."""
     source = read_image(path)
-    noise = noise_level(source.hu[0], source.padding[0])
+    noise = measure_noise([(source.hu[0], source.padding[0])])
     after = denoiser(source.hu, source.padding, match_level(denoiser.card, noise))[0]
     before = source.hu[0]
     left = noise_level(after, source.padding[0])
     shown = f"{window.lower:g} to {window.upper:g} HU"
     return [
-        panel(before, window, f"before: {shown}, noise {noise or 0:.0f} HU"),
+        panel(before, window, f"before: {shown}, noise {noise.sigma if noise else 0:.0f} HU"),
         panel(after, window, f"after: noise {left or 0:.0f} HU"),
         panel(after - before, DIFFERENCE, "difference: -100 to 100 HU"),
     ]

@@ -23,8 +23,9 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum
-from ctdenoise.hounsfield import AIR, HU, Mask, noise_level, series_noise_level, tissue_masks
+from ctdenoise.hounsfield import AIR, HU, Mask, tissue_masks
 from ctdenoise.inferer import WholeSliceInferer
+from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.registry import load
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
 from ctdenoise.noise.photographic import NOISES
@@ -90,10 +91,11 @@ def simulate(folder: Path, *, slices: int, added: float) -> LowDose:
     header = images[0].header
     assert header is not None
     spacing = float(header.PixelSpacing[0])
-    own = series_noise_level([noise_level(h, p) for h, p in zip(hu, padding, strict=True)])
-    if own is None:
-        raise ValueError(f"{folder}: no soft tissue to measure noise in")
     pairs = list(zip(hu, padding, strict=True))
+    measured = measure_noise(pairs)
+    if measured is None:
+        raise ValueError(f"{folder}: no soft tissue to measure noise in")
+    own = measured.sigma
     scan = calibrate(Scan(), pairs, spacing=spacing, noise=own)
     masks = [tissue_masks(*pair)["fat_and_soft_tissue"] for pair in pairs]
 
@@ -123,9 +125,7 @@ def low_dose_table(denoiser: Denoiser, folders: Sequence[Path], slices: int) -> 
     for folder in folders:
         for added in ADDED_HU:
             case = simulate(folder, slices=slices, added=added)
-            noise = series_noise_level(
-                [noise_level(h, p) for h, p in zip(case.noisy, case.padding, strict=True)]
-            )
+            noise = measure_noise(zip(case.noisy, case.padding, strict=True))
             level = match_level(denoiser.card, noise)
             denoised = denoiser(case.noisy, case.padding, level)
             each = [tissue_masks(h, p) for h, p in zip(case.reference, case.padding, strict=True)]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
 
 from ctdenoise.denoiser import Denoiser, match_level
-from ctdenoise.hounsfield import HU, noise_level, series_noise_level
+from ctdenoise.hounsfield import HU
+from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.registry import load
 
 SHAPE = (256, 256)
@@ -38,7 +39,7 @@ def inside(truth: HU) -> NDArray[np.bool_]:
 def denoise_as_a_series(denoiser: Denoiser, slices: HU) -> HU:
     """Denoise slices (N, H, W) of one dose at the level of their own noise."""
     padding = np.zeros(slices.shape, dtype=np.bool_)
-    noise = series_noise_level([noise_level(s, p) for s, p in zip(slices, padding, strict=True)])
+    noise = measure_noise(zip(slices, padding, strict=True))
     return denoiser(slices, padding, match_level(denoiser.card, noise))
 
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.signal import sepfir2d
 
-from ctdenoise.hounsfield import (
-    HUWindow,
-    Level,
+from ctdenoise.hounsfield import HUWindow, Level, tissue_masks
+from ctdenoise.measured_noise import (
+    measure_noise,
+    noise_correlation,
     noise_level,
     series_noise_level,
-    tissue_masks,
 )
 from ctdenoise.noise import correlated_noise
 
@@ -22,8 +23,8 @@ windows = st.tuples(bounds, st.floats(1, 5000)).map(lambda w: HUWindow(w[0], w[0
 slices = arrays(np.float64, (1, 4, 4), elements=st.floats(-5000, 40000))
 
 
-def level_of(window: HUWindow) -> Level:
-    return Level.of_window(window)
+def level_of(window: HUWindow, preserved_scale: float = 0.0) -> Level:
+    return Level(window, window.width, window.centre, preserved_scale)
 
 
 @given(windows, slices)
@@ -75,7 +76,7 @@ def test_wide_structures_are_preserved() -> None:
     window = HUWindow(-500.0, 500.0)
     kept = []
     for scale in (0.0, 2.0):
-        level = Level.of_window(window, scale)
+        level = level_of(window, scale)
         seen = level.to_network(hu, padding)
         flat = np.full_like(seen, level.to_network(np.full((1, 1, 1), 40.0), padding[:, :1, :1]))
         out = level.from_network(hu, padding, seen, flat, 1.0)
@@ -119,6 +120,23 @@ def test_noise_level_without_tissue_is_unknown() -> None:
     assert noise_level(np.full((64, 64), 40.0), np.zeros((64, 64), dtype=bool)) == 0.0
 
 
+@pytest.mark.parametrize("kernel", [[0, 1, 0], [1, 4, 1], [1, 2, 1]])
+def test_correlation_of_known_noise(kernel: list[float]) -> None:
+    """White noise after a filter correlates as the filter does with itself."""
+    expected = np.correlate(kernel, kernel, "full")[3] / np.dot(kernel, kernel)
+    rng = np.random.default_rng(0)
+    noise = sepfir2d(rng.normal(size=(256, 256)), kernel, kernel)
+    noisy = 40.0 + 20.0 * noise / noise.std()
+    noisy[:64] = -1000.0
+    padding = np.zeros(noisy.shape, dtype=bool)
+    assert noise_correlation(noisy, padding, 20.0) == pytest.approx(expected, abs=0.05)
+    measured = measure_noise([(noisy, padding), (noisy * 0.0 - 1000.0, padding)])
+    assert measured is not None
+    assert measured.sigma == pytest.approx(20.0, rel=0.1)
+    assert noise_correlation(np.full((64, 64), 40.0), padding[:64, :64], 0.0) == 0.0
+    assert measure_noise([(noisy * 0.0 - 1000.0, padding)]) is None
+
+
 def test_noise_of_a_series_is_that_of_its_typical_slice() -> None:
     assert series_noise_level([None, 10.0, 11.0, 90.0]) == 11.0
     assert series_noise_level([None]) is None
@@ -148,13 +166,30 @@ def test_removal_is_bounded_where_it_stands_out() -> None:
     noise = correlated_noise((128, 128), 20.0, rng, correlation=0.7).astype(float)
     vessel = np.zeros((128, 128))
     vessel[60:64, 60:64] = 300.0
-    hu, padding = noise + vessel, np.zeros((128, 128), bool)
+    hu = (noise + vessel)[None]
+    padding = np.zeros(hu.shape, bool)
     window = HUWindow(-1500.0, 4500.0)
     free, bound = (Level(window, 400.0, 40.0, 0.0, limit) for limit in (0.0, 1.5))
     seen = free.to_network(hu, padding)
-    everything_flat = np.full_like(seen, free.to_network(np.zeros_like(hu), padding)[0, 0])
+    everything_flat = np.full_like(seen, free.to_network(np.zeros_like(hu), padding)[0, 0, 0])
     assert np.abs(free.from_network(hu, padding, seen, everything_flat, 1.0)).max() < 1e-3
-    kept = bound.from_network(hu, padding, seen, everything_flat, 1.0)
+    kept = bound.from_network(hu, padding, seen, everything_flat, 1.0)[0]
     assert kept[60:64, 60:64].mean() > 200.0
     around = np.hypot(*(np.mgrid[:128, :128] - 62)) > 15
     assert kept[around].std() < 0.2 * noise[around].std()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.sampled_from([1, 2, 3]))
+def test_stride_takes_slices_apart_and_together_again(h: int, w: int, n: int, stride: int) -> None:
+    hu = np.random.default_rng(0).normal(0.0, 100.0, (n, h, w))
+    padding = np.zeros(hu.shape, dtype=bool)
+    level = Level(HUWindow(-1500.0, 4500.0), 400.0, 40.0, stride=stride)
+    seen = level.to_network(hu, padding)
+    assert seen.shape == (n * stride**2, -(-h // stride), -(-w // stride))
+    plain = Level(HUWindow(-1500.0, 4500.0), 400.0, 40.0).to_network(hu, padding)
+    for i, part in enumerate(seen[: stride**2]):
+        expected = plain[0, i // stride :: stride, i % stride :: stride]
+        np.testing.assert_array_equal(part[: len(expected), : expected.shape[1]], expected)
+    np.testing.assert_array_equal(level.from_network(hu, padding, seen, seen, 1.0), hu)
+    halved = level.from_network(hu, padding, seen, seen * 0.5, 1.0)
+    np.testing.assert_allclose(halved, hu - 0.5 * 400.0 * plain, atol=1e-3)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ctdenoise.denoiser import Denoiser, match_level
-from ctdenoise.hounsfield import noise_level, tissue_masks
+from ctdenoise.hounsfield import tissue_masks
+from ctdenoise.measured_noise import MeasuredNoise, measure_noise, noise_level
 from ctdenoise.models.registry import embedded_path, load
 from ctdenoise.series.pixels import read_image
 from pipelines.lcd_phantom import denoise_as_a_series, inside, read_raw
@@ -52,12 +53,12 @@ def test_error_on_the_whole_phantom_set(shared: Path, lite: Denoiser, dose: str)
 def test_chest_loses_noise_and_keeps_its_hu(lite: Denoiser) -> None:
     source = read_image(SAMPLE / "1-14.dcm")
     before, padding = source.hu[0], source.padding[0]
-    noise = noise_level(before, padding)
+    noise = measure_noise([(before, padding)])
     assert noise is not None
     after = lite(source.hu, source.padding, match_level(lite.card, noise))[0]
     left = noise_level(after, padding)
     assert left is not None
-    assert left < 0.4 * noise
+    assert left < 0.4 * noise.sigma
     for name, mask in tissue_masks(before, padding).items():
         assert abs(np.mean((after - before)[mask])) < 1.0, name
 
@@ -65,7 +66,7 @@ def test_chest_loses_noise_and_keeps_its_hu(lite: Denoiser) -> None:
 def test_uniform_water_stays_uniform(lite: Denoiser) -> None:
     water = np.zeros((1, 128, 128))
     padding = np.zeros(water.shape, dtype=bool)
-    after = np.abs(lite(water, padding, match_level(lite.card, 20.0)))
+    after = np.abs(lite(water, padding, match_level(lite.card, MeasuredNoise(20.0, 0.0))))
     assert after[0, 16:-16, 16:-16].max() < 1.0
     # Convolutions pad with zeros, which shows at the border of the image.
     assert after.max() < 3.0

@@ -25,7 +25,6 @@ class Provenance:
         precision: number format of the network.
         device: kind of device that it ran on; kinds round differently.
         level: at which the HU met the network.
-        stride: at which the network saw the slices.
         keep_primary: keep PRIMARY in the image type.
         keep_private: keep private attributes.
     """
@@ -36,7 +35,6 @@ class Provenance:
     precision: str
     device: str
     level: Level
-    stride: int = 1
     keep_primary: bool = False
     keep_private: bool = False
 
@@ -49,7 +47,7 @@ class Provenance:
             f"window {level.window.lower:g} to {level.window.upper:g} HU, "
             f"{level.unit_width:g} HU a unit about {level.centre:g} HU, "
             f"preserved scale {level.preserved_scale:g} pixels, "
-            f"removal limit {level.removal_limit:g}, stride {self.stride}. "
+            f"removal limit {level.removal_limit:g}, stride {level.stride}. "
             "For research only: not a medical device."
         )
 

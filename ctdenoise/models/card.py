@@ -27,7 +27,8 @@ class ModelCard:
             window do not go in.
         preserved_scale: in pixels, see :class:`ctdenoise.hounsfield.Level`.
         removal_limit: see there as well.
-        stride: see :class:`ctdenoise.inferer.WholeSliceInferer`.
+        stride: see there too; used where the noise of a series is correlated.
+        correlated_above: correlation of neighbouring pixels from which on it is.
         residual: the network predicts the noise.
         training: further facts of the training: seed, iterations, configuration.
     """
@@ -44,6 +45,7 @@ class ModelCard:
     preserved_scale: float = 0.0
     removal_limit: float = 0.0
     stride: int = 1
+    correlated_above: float = 0.4
     residual: bool = False
     training: Mapping[str, Any] | None = None
 

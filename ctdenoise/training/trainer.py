@@ -118,9 +118,7 @@ def supervised_trainer(
     loader = DataLoader(patches, batch_sampler=row, num_workers=plan.workers)
     device = choose_device(plan.device)
     network.to(device)
-    average = (
-        ExponentialMovingAverage(network, momentum=plan.momentum) if plan.momentum else None
-    )
+    average = ExponentialMovingAverage(network, momentum=plan.momentum) if plan.momentum else None
     kept = average.network if average else network
     trainer = SupervisedTrainer(
         device=device,

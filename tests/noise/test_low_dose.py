@@ -9,7 +9,8 @@ import pytest
 import torch
 from skimage.transform import radon
 
-from ctdenoise.hounsfield import noise_level, tissue_masks
+from ctdenoise.hounsfield import tissue_masks
+from ctdenoise.measured_noise import noise_level
 from ctdenoise.noise.low_dose import Scan, calibrate, full_dose_noise, low_dose_noise
 from ctdenoise.noise.projection import KERNELS, backproject, filter_views, project
 from ctdenoise.series.pixels import read_image
