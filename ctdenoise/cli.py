@@ -108,6 +108,40 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    if not 0.0 < options.dose <= 1.0:
+        raise CTDenoiseError(f"--dose {options.dose:g}: give a fraction above 0, at most 1")
+    if not options.input.exists():
+        raise CTDenoiseError(f"{options.input}: no such file or folder")
+
+    import torch
+
+    from ctdenoise.noise.low_dose import Scan
+    from ctdenoise.progress import Progress
+    from ctdenoise.simulate import Simulation, simulate
+
+    torch.set_num_threads(options.threads or _available_threads())
+    chosen = {
+        "photons": options.photons,
+        "electronic_noise": options.electronic_noise,
+        "kev": options.kev,
+        "views": options.views,
+        "kernel": options.kernel,
+    }
+    try:
+        scan = Scan(**{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        raise CTDenoiseError(str(error)) from None
+    simulation = Simulation(
+        dose=options.dose, scan=scan, matched=options.photons is None, seed=options.seed
+    )
+    progress = Progress("verbose" if options.verbose else "normal")
+    failed = simulate(
+        options.input, options.output, simulation, progress, overwrite=options.overwrite
+    )
+    return 1 if failed else 0
+
+
 def _join_window(arguments: Sequence[str]) -> list[str]:
     """``--window -160,240`` as one argument: argparse takes ``-160,240`` for an option."""
     joined: list[str] = []
@@ -157,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="denoise the CT series at a path"))
     _add_train(commands.add_parser("train", help="train a model by a recipe"))
+    _add_simulate(commands.add_parser("simulate", help="bring CT series to a lower dose"))
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(command=_models)
     return parser
@@ -183,6 +218,28 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="a fault with its traceback")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe, such as iterations=1000")
     parser.set_defaults(command=_train)
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--input", type=Path, required=True, metavar="PATH", help="CT: DICOM or NIfTI")
+    add("--output", type=Path, required=True, metavar="DIR", help="a folder a series below it")
+    add("--dose", type=float, required=True, metavar="FRACTION", help="of the series' own dose")
+    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    add("--kernel", metavar="NAME", help="of the reconstruction of the noise (default: hann)")
+    add("--kev", type=float, metavar="KEV", help="effective energy (default: 65)")
+    add("--electronic-noise", type=float, metavar="COUNTS", help="of the detector (default: 10)")
+    add("--views", type=_positive, metavar="N", help="over half a turn (default: 900)")
+    add(
+        "--photons",
+        type=float,
+        metavar="N",
+        help="of a ray through air at full dose (default: matched to the noise of the series)",
+    )
+    add("--threads", type=_positive, metavar="N", help="default: as for run")
+    add("--overwrite", action="store_true", help="replace what another run left in the output")
+    add("--verbose", action="store_true", help="a fault with its traceback")
+    parser.set_defaults(command=_simulate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

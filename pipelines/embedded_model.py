@@ -23,7 +23,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum
-from ctdenoise.hounsfield import AIR, HU, Mask, tissue_masks
+from ctdenoise.hounsfield import AIR, HU, TISSUE_CLASSES, Mask, tissue_masks
 from ctdenoise.inferer import WholeSliceInferer
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.registry import load
@@ -45,24 +45,31 @@ NOISE_LEVELS = (
 )
 ADDED_HU = (15.0, 30.0, 60.0)
 TISSUES = ("fat_and_soft_tissue", "lung")
-EVERYWHERE = ("air", "lung", "fat_and_soft_tissue", "bone")
 
 
 def photographs_table(network: torch.nn.Module, folder: Path) -> None:
     """PSNR in dB of gray photographs, noisy and denoised, clipped to [0, 1]."""
     print("| noise | noisy, dB | denoised, dB |\n|---|---|---|")
-    inferer = WholeSliceInferer()
     for name, strength in NOISE_LEVELS:
-        before, after = [], []
-        for path in list_images(folder):
-            clean = np.asarray(Image.open(path).convert("L")) / 255.0
-            noisy = NOISES[name](clean, strength, np.random.default_rng(0))
-            with torch.inference_mode():
-                seen = torch.from_numpy(noisy[None, None].astype(np.float32))
-                denoised = inferer(seen, network)[0, 0].numpy()
-            before.append(_psnr(clean, noisy))
-            after.append(_psnr(clean, denoised))
-        print(f"| {name} {strength:g} | {np.mean(before):.2f} | {np.mean(after):.2f} |", flush=True)
+        before, after = photographs_psnr(network, list_images(folder), name, strength)
+        print(f"| {name} {strength:g} | {before:.2f} | {after:.2f} |", flush=True)
+
+
+def photographs_psnr(
+    network: torch.nn.Module, paths: Sequence[Path], noise: str, strength: float
+) -> tuple[float, float]:
+    """Mean PSNR in dB of gray photographs with a noise, and denoised."""
+    inferer = WholeSliceInferer()
+    before, after = [], []
+    for path in paths:
+        clean = np.asarray(Image.open(path).convert("L")) / 255.0
+        noisy = NOISES[noise](clean, strength, np.random.default_rng(0))
+        with torch.inference_mode():
+            seen = torch.from_numpy(noisy[None, None].astype(np.float32))
+            denoised = inferer(seen, network)[0, 0].numpy()
+        before.append(_psnr(clean, noisy))
+        after.append(_psnr(clean, denoised))
+    return float(np.mean(before)), float(np.mean(after))
 
 
 def _psnr(clean: NDArray[np.float64], image: NDArray[np.floating]) -> float:
@@ -78,6 +85,21 @@ class LowDose:
     noisy: HU
     dose: float
     own_noise: float
+
+    def denoise(self, denoiser: Denoiser) -> HU:
+        """At the level of the noise that the noisy slices have."""
+        noise = measure_noise(zip(self.noisy, self.padding, strict=True))
+        return denoiser(self.noisy, self.padding, match_level(denoiser.card, noise))
+
+    def masks(self) -> dict[str, Mask]:
+        """The tissue classes (N, H, W) of the reference."""
+        each = [tissue_masks(h, p) for h, p in zip(self.reference, self.padding, strict=True)]
+        return {name: np.stack([found[name] for found in each]) for name in TISSUE_CLASSES}
+
+    def ratio(self, image: HU, mask: Mask) -> float:
+        """RMSE to the reference within ``mask``, over that of the noisy slices."""
+        after, before = ((x - self.reference)[mask] for x in (image, self.noisy))
+        return float(np.sqrt(np.mean(after**2) / np.mean(before**2)))
 
 
 def simulate(folder: Path, *, slices: int, added: float) -> LowDose:
@@ -125,11 +147,8 @@ def low_dose_table(denoiser: Denoiser, folders: Sequence[Path], slices: int) -> 
     for folder in folders:
         for added in ADDED_HU:
             case = simulate(folder, slices=slices, added=added)
-            noise = measure_noise(zip(case.noisy, case.padding, strict=True))
-            level = match_level(denoiser.card, noise)
-            denoised = denoiser(case.noisy, case.padding, level)
-            each = [tissue_masks(h, p) for h, p in zip(case.reference, case.padding, strict=True)]
-            masks = {name: np.stack([found[name] for found in each]) for name in EVERYWHERE}
+            denoised = case.denoise(denoiser)
+            masks = case.masks()
             bias = max(
                 (float(np.mean((denoised - case.noisy)[m])) for m in masks.values() if m.any()),
                 key=abs,
@@ -138,18 +157,13 @@ def low_dose_table(denoiser: Denoiser, folders: Sequence[Path], slices: int) -> 
             for i, tissue in enumerate(TISSUES):
                 mask = masks[tissue]
                 floor = case.own_noise / added if i == 0 else float("nan")
-                row = [_ratio(case, denoised, mask), *(peer[i] for peer in peers)]
+                row = [case.ratio(denoised, mask), *(peer[i] for peer in peers)]
                 print(
                     f"| {folder.name}, {added:g} HU ({case.dose:.0%}) | {tissue} | {floor:.2f} | "
                     + " | ".join(f"{value:.2f}" for value in row)
                     + f" | {bias:+.2f} |",
                     flush=True,
                 )
-
-
-def _ratio(case: LowDose, image: HU, mask: Mask) -> float:
-    after, before = ((x - case.reference)[mask] for x in (image, case.noisy))
-    return float(np.sqrt(np.mean(after**2) / np.mean(before**2)))
 
 
 def _tuned(case: LowDose, masks: Sequence[Mask]) -> list[list[float]]:
@@ -162,7 +176,7 @@ def _tuned(case: LowDose, masks: Sequence[Mask]) -> list[list[float]]:
         ratios = []
         for setting in peer.settings:
             image = np.stack([peer.denoise(hu, sigma, setting) for hu in case.noisy])
-            ratios.append([_ratio(case, image, mask) for mask in masks])
+            ratios.append([case.ratio(image, mask) for mask in masks])
         best.append([min(column) for column in zip(*ratios, strict=True)])
     return best
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from ctdenoise.derived.from_nifti import PADDING, slice_headers
-from ctdenoise.derived.provenance import Provenance
+from ctdenoise.derived.provenance import Derivation
 from ctdenoise.derived.writers import LOSSLESS, DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
@@ -28,7 +28,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def open_writer(
     series: Series,
     folder: Path,
-    provenance: Provenance,
+    provenance: Derivation,
     fmt: Format | None,
     *,
     overwrite: bool,
@@ -58,7 +58,7 @@ def open_writer(
         folder / name,
         affine,
         template=template,
-        description=f"ctdenoise {provenance.model[:24]} {run}, not a medical device",
+        description=f"{provenance.label[:24]} {run}, not a medical device",
         overwrite=overwrite,
     )
 
@@ -70,7 +70,7 @@ class _NiftiToDicomWriter:
         self,
         series: Series,
         folder: Path,
-        provenance: Provenance,
+        provenance: Derivation,
         *,
         overwrite: bool,
         syntax: UID | None = None,

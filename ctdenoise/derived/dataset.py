@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from ctdenoise import __version__
-from ctdenoise.derived.provenance import NAME, Provenance
+from ctdenoise.derived.provenance import NAME, Derivation
 from ctdenoise.series.dicom import CONTRIBUTION
 from ctdenoise.series.frames import image_type
 
@@ -66,7 +66,7 @@ _EQUIPMENT = (
 
 
 def derive(
-    source: Dataset, stored: NDArray[Any], provenance: Provenance, when: datetime
+    source: Dataset, stored: NDArray[Any], provenance: Derivation, when: datetime
 ) -> Dataset:
     """The derived dataset of one instance; the source is left as it is.
 
@@ -114,13 +114,13 @@ def _as_little_endian(source: Dataset) -> Dataset:
 
 
 def _set_identity(
-    derived: Dataset, source: Dataset, provenance: Provenance, when: datetime
+    derived: Dataset, source: Dataset, provenance: Derivation, when: datetime
 ) -> None:
     derived.SOPInstanceUID = provenance.derive_uid(source.SOPInstanceUID)
     derived.SeriesInstanceUID = provenance.derive_uid(source.SeriesInstanceUID)
     number = source.get("SeriesNumber")
     derived.SeriesNumber = SERIES_NUMBER_OFFSET + (0 if number is None else int(number))
-    suffix = f" {NAME} {provenance.strength:g}"
+    suffix = f" {provenance.label}"
     description = str(source.get("SeriesDescription") or "")
     derived.SeriesDescription = (description[: 64 - len(suffix)] + suffix).strip()
     date, time = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
@@ -130,7 +130,7 @@ def _set_identity(
     derived.ContentQualification = "RESEARCH"
 
 
-def _set_image_type(derived: Dataset, provenance: Provenance) -> None:
+def _set_image_type(derived: Dataset, provenance: Derivation) -> None:
     """Multi-frame CT knows no SECONDARY: PS3.3 section C.8.16.1.2 allows PRIMARY alone."""
     primary = provenance.keep_primary or derived.SOPClassUID != CTImageStorage
     second = "PRIMARY" if primary else "SECONDARY"
@@ -144,7 +144,7 @@ def _set_image_type(derived: Dataset, provenance: Provenance) -> None:
             item.FrameType = as_derived(list(item.get("FrameType") or []))
 
 
-def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+def _set_derivation(derived: Dataset, source: Dataset, provenance: Derivation) -> None:
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
@@ -152,15 +152,15 @@ def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -
         "121322", "Source image for image processing operation"
     )
     reference.SpatialLocationsPreserved = "YES"
-    smoothing = _code("113087", "Smoothing")
+    code = _code(*provenance.code)
     if derived.SOPClassUID == CTImageStorage:
         derived.DerivationDescription = provenance.description()
-        derived.DerivationCodeSequence = smoothing
+        derived.DerivationCodeSequence = code
         derived.SourceImageSequence = Sequence([reference])
         return
     item = Dataset()
     item.DerivationDescription = provenance.description()
-    item.DerivationCodeSequence = smoothing
+    item.DerivationCodeSequence = code
     item.SourceImageSequence = Sequence([reference])
     per_frame = derived.get("PerFrameFunctionalGroupsSequence") or []
     for group in per_frame:

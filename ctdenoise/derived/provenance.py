@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom.uid import UID
 
 from ctdenoise import __version__
 from ctdenoise.hounsfield import Level
+from ctdenoise.noise.low_dose import Scan
 
 NAME = "ctdenoise"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise")
+
+
+class Derivation(Protocol):
+    """What was done to a series."""
+
+    @property
+    def keep_primary(self) -> bool:
+        """Keep PRIMARY in the image type."""
+
+    @property
+    def keep_private(self) -> bool:
+        """Keep private attributes."""
+
+    @property
+    def label(self) -> str:
+        """What the series' description gets at its end."""
+
+    @property
+    def code(self) -> tuple[str, str]:
+        """Value and meaning of DICOM's code for it, from its context group 7203."""
+
+    def description(self) -> str:
+        """One line for DICOM's Derivation Description."""
+
+    def derive_uid(self, source_uid: str) -> UID:
+        """A UID that depends on the source and on the derivation, and on nothing else."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +66,15 @@ class Provenance:
     keep_primary: bool = False
     keep_private: bool = False
 
+    @property
+    def label(self) -> str:
+        return f"{NAME} {self.strength:g}"
+
+    @property
+    def code(self) -> tuple[str, str]:
+        return "113087", "Smoothing"
+
     def description(self) -> str:
-        """One line for DICOM's Derivation Description."""
         level = self.level
         return (
             f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
@@ -52,6 +87,47 @@ class Provenance:
         )
 
     def derive_uid(self, source_uid: str) -> UID:
-        """A UID that depends on the source and on everything here, and on nothing else."""
-        text = f"{__version__} {self.digest} {self} {source_uid}"
-        return UID(f"2.25.{uuid.uuid5(_NAMESPACE, text).int}")
+        return _derived_uid(f"{self.digest} {self}", source_uid)
+
+
+@dataclass(frozen=True)
+class SimulatedDose:
+    """Noise that was put in so that a series looks like one of a lower dose.
+
+    Attributes:
+        dose: fraction of the source's dose.
+        scan: the scan that stands for the real one.
+        seed: of the noise.
+        keep_primary: keep PRIMARY in the image type.
+        keep_private: keep private attributes.
+    """
+
+    dose: float
+    scan: Scan
+    seed: int
+    keep_primary: bool = False
+    keep_private: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{NAME} dose {self.dose:g}"
+
+    @property
+    def code(self) -> tuple[str, str]:
+        return "113042", "Pixel by pixel addition"
+
+    def description(self) -> str:
+        scan = self.scan
+        return (
+            f"Noise added by {NAME} {__version__} to simulate {self.dose:g} of the dose: "
+            f"{scan.photons:.4g} photons a ray, electronic noise {scan.electronic_noise:g} counts, "
+            f"{scan.kev:g} keV, {scan.views} views, kernel {scan.kernel}, seed {self.seed}. "
+            "Simulated, for research only."
+        )
+
+    def derive_uid(self, source_uid: str) -> UID:
+        return _derived_uid(str(self), source_uid)
+
+
+def _derived_uid(what: str, source_uid: str) -> UID:
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, f'{__version__} {what} {source_uid}').int}")

@@ -19,7 +19,7 @@ from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 from ctdenoise.derived.atomic import PARTIAL_SUFFIX, atomic_file
 from ctdenoise.derived.dataset import derive
 from ctdenoise.derived.pixels import to_stored
-from ctdenoise.derived.provenance import Provenance
+from ctdenoise.derived.provenance import Derivation
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import Instance, Series, SourceImage
@@ -41,7 +41,7 @@ def write_derived(
     path: Path,
     source: SourceImage,
     hu: HU,
-    provenance: Provenance,
+    provenance: Derivation,
     when: datetime,
     syntax: UID | None = None,
 ) -> HU:
@@ -99,7 +99,7 @@ class DicomWriter:
         self,
         series: Series,
         folder: Path,
-        provenance: Provenance,
+        provenance: Derivation,
         *,
         overwrite: bool,
         syntax: UID | None = None,

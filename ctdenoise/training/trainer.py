@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 
 import ctdenoise
 from ctdenoise.denoiser import choose_device
+from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import digest
 from ctdenoise.networks import CLIPDenoiser
@@ -65,6 +66,9 @@ class Plan:
         momentum: of the running mean of the weights, which is what is kept; 0 keeps the last.
         patience: epochs without a better PSNR after which training stops; 0 never stops.
         bfloat16: autocast the forward pass.
+
+    Raises:
+        CTDenoiseError: the iterations do not make whole epochs.
     """
 
     output_dir: str
@@ -78,6 +82,13 @@ class Plan:
     momentum: float = 0.0
     patience: int = 0
     bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        if self.iterations % self.epoch_length:
+            raise CTDenoiseError(
+                f"iterations={self.iterations} is not a multiple of epoch_length="
+                f"{self.epoch_length}; set both"
+            )
 
 
 def supervised_trainer(

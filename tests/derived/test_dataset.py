@@ -28,7 +28,7 @@ def provenance(**changes: object) -> Provenance:
         "strength": 0.5,
         "precision": "fp32",
         "device": "cpu",
-        "level": Level.of_window(HUWindow(-160.0, 240.0)),
+        "level": Level(HUWindow(-160.0, 240.0), 400.0, 40.0),
     }
     return Provenance(**(values | changes))
 
@@ -188,7 +188,7 @@ def test_long_and_missing_descriptions(source: Dataset, pixels: np.ndarray) -> N
         {"strength": 0.6},
         {"precision": "bf16"},
         {"device": "cuda"},
-        {"level": Level.of_window(HUWindow(-160.0, 241.0))},
+        {"level": Level(HUWindow(-160.0, 240.0), 400.0, 40.0, stride=2)},
         {"keep_private": True},
     ],
 )

@@ -210,6 +210,7 @@ def test_early_stop_ends_a_training_that_gets_no_better(train: Train, tmp_path: 
         (["--config", "train_lite", "iterations"], "write KEY=VALUE"),
         (["--config", "train_lite", "no_such=1"], "the recipe has no no_such"),
         (["--config", "train_lite", "encoder=no_such"], "no such encoder"),
+        (["--config", "train_lite", "encoder=random", "iterations=7"], "not a multiple of epoch"),
         (["--config", "inference"], "a recipe needs a trainer"),
         (["--config", "train_lite", "encoder=random", "device=gpu0"], "use auto, cpu, cuda"),
     ],

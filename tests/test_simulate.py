@@ -1,0 +1,102 @@
+"""Lower doses as DICOM, through the command line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from ctdenoise.cli import main
+from ctdenoise.hounsfield import tissue_masks
+from ctdenoise.series.pixels import read_image
+from tests.conftest import SAMPLE
+
+FAST = ["--views", "180", "--threads", "1"]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for path in sorted(SAMPLE.glob("*.dcm"))[:2]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def simulate(series: Path, output: Path, dose: str, *options: str) -> list[Path]:
+    arguments = ["simulate", "--input", str(series), "--output", str(output), "--dose", dose]
+    assert main([*arguments, *FAST, *options]) == 0
+    return sorted(output.rglob("*.dcm"))
+
+
+def test_simulated_series_is_derived_and_noisier(series: Path, tmp_path: Path) -> None:
+    before = {pydicom.dcmread(p).SOPInstanceUID: p for p in series.glob("*.dcm")}
+    made = simulate(series, tmp_path / "out", "0.25")
+    assert len(made) == 2
+    for path in made:
+        dataset = pydicom.dcmread(path)
+        (source,) = dataset.SourceImageSequence
+        assert dataset.DerivationCodeSequence[0].CodeValue == "113042"
+        assert "simulate 0.25 of the dose" in dataset.DerivationDescription
+        assert dataset.SeriesDescription.endswith("ctdenoise dose 0.25")
+        was, now = (read_image(p) for p in (before[source.ReferencedSOPInstanceUID], path))
+        for name, mask in tissue_masks(was.hu[0], was.padding[0]).items():
+            # Air has no room below it in what a scanner stores.
+            if np.count_nonzero(mask) > 2000 and name != "air":
+                added = (now.hu - was.hu)[0][mask]
+                assert abs(added.mean()) < 0.5, name
+                assert added.std() > 5.0, name
+        np.testing.assert_array_equal(now.hu[was.padding], was.hu[was.padding])
+
+
+def test_seed_decides_the_noise(series: Path, tmp_path: Path) -> None:
+    runs = [
+        simulate(series, tmp_path / name, "0.5", "--seed", seed)
+        for name, seed in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
+    pixels = [[pydicom.dcmread(path).PixelData for path in run] for run in runs]
+    uids = [[str(pydicom.dcmread(path).SOPInstanceUID) for path in run] for run in runs]
+    assert pixels[0] == pixels[1]
+    assert pixels[0] != pixels[2]
+    assert uids[0] == uids[1]
+    assert not set(uids[0]) & set(uids[2])
+    # No two slices share their noise.
+    assert len(set(uids[0])) == len(set(pixels[0])) == 2
+
+
+def test_full_dose_changes_nothing(series: Path, tmp_path: Path) -> None:
+    made = simulate(series, tmp_path / "out", "1")
+    values = sorted(pydicom.dcmread(p).PixelData for p in made)
+    assert values == sorted(pydicom.dcmread(p).PixelData for p in series.glob("*.dcm"))
+
+
+def test_a_second_run_redoes_nothing(series: Path, tmp_path: Path) -> None:
+    made = simulate(series, tmp_path / "out", "0.5")
+    made[0].unlink()
+    kept = made[1].stat().st_mtime_ns
+    again = simulate(series, tmp_path / "out", "0.5")
+    assert again == made
+    assert again[1].stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dose", "0"], "above 0, at most 1"),
+        (["--dose", "0.5", "--kernel", "bone"], "unknown kernel bone: use one of ramp"),
+        (["--dose", "0.5", "--kev", "10"], "energy must be 40 to 150"),
+        (["--dose", "0.5", "--input", "no_such"], "no such file or folder"),
+    ],
+)
+def test_bad_settings_are_one_line(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--input", str(SAMPLE), "--output", str(tmp_path / "out")]
+    assert main(["simulate", *where, *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
