@@ -132,13 +132,19 @@ class Level:
             raise CTDenoiseError("the network's result is not finite; try --precision fp32")
         change = (denoised.astype(np.float64) - seen) * self.unit_width
         change = _join(change, self.stride)[:, : hu.shape[1], : hu.shape[2]]
-        if self.preserved_scale > 0:
-            scale = (0.0, self.preserved_scale, self.preserved_scale)
-            change = change - gaussian_filter(change, scale, mode="nearest")
+        change = self._without_wide(change)
         if self.removal_limit > 0:
             change = np.stack([c * _share_within(c, self.removal_limit) for c in change])
+            # What is left of it after that need not have the mean that it had.
+            change = self._without_wide(change)
         weight = np.where(padding, 0.0, strength * self.window.inside(hu))
         return hu + weight * change
+
+    def _without_wide(self, change: HU) -> HU:
+        if self.preserved_scale == 0:
+            return change
+        scale = (0.0, self.preserved_scale, self.preserved_scale)
+        return change - np.asarray(gaussian_filter(change, scale, mode="nearest"))
 
 
 def tissue_masks(hu: HU, padding: Mask) -> dict[str, Mask]:
