@@ -4,8 +4,8 @@
         --test CBSD68 --ct CRLM_1004 A0002_B40F
 
 trains what is not in the output folder yet (it goes on where it was interrupted), and prints a
-Markdown table. A DnCNN with the same photographs and noise is the last row; its patches are a
-quarter as large, as a step of it costs more than twice the time.
+Markdown table. A DnCNN with the same photographs and noise is compared as well; its patches are a
+quarter as large, as a step of it costs more than twice the time. The last row is the embedded model.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ NAMES = {
     "denoising": "denoising, then frozen",
     "end-to-end": "end to end",
     "dncnn": "DnCNN, no encoder",
+    "lite": "the embedded model, trained for longer",
 }
 
 
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--dncnn-iterations", type=int, default=9000)
     options = parser.parse_args()
     models = train(options.data, options.output, options.iterations, options.dncnn_iterations)
+    models["lite"] = Path("lite")
     photographs = list_images(options.test)[:: options.every]
     cases = [
         simulate(folder, slices=options.slices, added=added)
