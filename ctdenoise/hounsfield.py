@@ -144,7 +144,7 @@ class Level:
         if self.preserved_scale == 0:
             return change
         scale = (0.0, self.preserved_scale, self.preserved_scale)
-        return change - np.asarray(gaussian_filter(change, scale, mode="nearest"))
+        return np.asarray(change - gaussian_filter(change, scale, mode="nearest"))
 
 
 def tissue_masks(hu: HU, padding: Mask) -> dict[str, Mask]:

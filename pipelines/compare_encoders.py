@@ -5,7 +5,7 @@
 
 trains what is not in the output folder yet (it goes on where it was interrupted), and prints a
 Markdown table. A DnCNN with the same photographs and noise is compared as well; its patches are a
-quarter as large, as a step of it costs more than twice the time. The last row is the embedded model.
+quarter as large, as a step of it costs more than twice the time. Last is the embedded model.
 """
 
 from __future__ import annotations
