@@ -142,6 +142,34 @@ def _simulate(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    import torch
+
+    from ctdenoise.evaluation.command import run_evaluation
+    from ctdenoise.progress import Progress
+
+    threads = options.threads or _available_threads()
+    # Images go side by side, each on one thread.
+    torch.set_num_threads(1)
+    return run_evaluation(
+        options.input,
+        options.output,
+        reference=options.reference,
+        noises=_words(options.noise),
+        methods=_words(options.methods),
+        seeds=options.seeds,
+        slices=options.slices,
+        tune_every=options.tune_every,
+        threads=threads,
+        overwrite=options.overwrite,
+        progress=Progress("verbose" if options.verbose else "normal"),
+    )
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(word for word in text.split(",") if word))
+
+
 def _join_window(arguments: Sequence[str]) -> list[str]:
     """``--window -160,240`` as one argument: argparse takes ``-160,240`` for an option."""
     joined: list[str] = []
@@ -192,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="denoise the CT series at a path"))
     _add_train(commands.add_parser("train", help="train a model by a recipe"))
     _add_simulate(commands.add_parser("simulate", help="bring CT series to a lower dose"))
+    _add_evaluate(commands.add_parser("evaluate", help="judge denoisers on noise of any kind"))
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(command=_models)
     return parser
@@ -218,6 +247,40 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="a fault with its traceback")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe, such as iterations=1000")
     parser.set_defaults(command=_train)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--input",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="photographs, or CT (DICOM or NIfTI) that serves as truth",
+    )
+    add("--output", type=Path, required=True, metavar="DIR", help="of the table and the report")
+    add("--noise", default="", metavar="NAME:STRENGTH,...", help="such as gaussian:25,lowdose:0.25")
+    add("--reference", type=Path, metavar="SERIES", help="the truth of a real pair")
+    add(
+        "--methods",
+        default="lite,nlm,tv,wavelet",
+        metavar="NAME,...",
+        help="models, nlm, tv, wavelet, curvature-flow, bm3d, bm3d-psd, identity, module:function",
+    )
+    add("--seeds", type=_positive, default=1, metavar="N", help="of each noise (default: 1)")
+    add("--slices", type=_positive, metavar="N", help="of each CT series (default: all)")
+    add(
+        "--tune-every",
+        type=int,
+        default=5,
+        metavar="N",
+        help="each N-th image tunes the classical methods and is not judged (default: 5; 0: none)",
+    )
+    add("--threads", type=_positive, metavar="N", help="default: as for run")
+    add("--overwrite", action="store_true", help="replace figures of something else")
+    add("--verbose", action="store_true", help="a fault with its traceback")
+    parser.set_defaults(command=_evaluate)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:

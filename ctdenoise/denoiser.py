@@ -96,7 +96,7 @@ class Denoiser:
         self.digest = model.digest
         self.precision: Precision = precision
         self.batch_size = batch_size
-        self._network = model.network.to(self.device)
+        self.network = model.network.to(self.device)
         self._inferer = WholeSliceInferer()
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
@@ -121,7 +121,7 @@ class Denoiser:
     def _infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
             batch = torch.from_numpy(seen[:, None]).to(self.device)
-            denoised = self._inferer(batch, self._network)
+            denoised = self._inferer(batch, self.network)
         return np.asarray(denoised[:, 0].float().cpu().numpy(), dtype=np.float32)
 
     def _autocast(self) -> AbstractContextManager[object]:

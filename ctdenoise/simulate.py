@@ -123,7 +123,7 @@ def _simulate_series(
     spacing = pixel_spacing(series)
     scan = simulation.scan
     if simulation.matched:
-        scan = matched_scan(scan, _some_slices(series), spacing)
+        scan = matched_scan(scan, some_slices(series), spacing)
     made_by = SimulatedDose(simulation.dose, scan, simulation.seed)
     folder = output / series_folder(series)
     writer = open_writer(series, folder, made_by, None, overwrite=overwrite)
@@ -140,7 +140,7 @@ def _simulate_series(
     progress.say(f"dose {simulation.dose:g} at {scan.photons:.3g} photons a ray, in {folder}")
 
 
-def _some_slices(series: Series) -> list[tuple[HU, Mask]]:
+def some_slices(series: Series) -> list[tuple[HU, Mask]]:
     step = series.slices / CALIBRATION_SLICES
     wanted = {int((i + 0.5) * step) for i in range(CALIBRATION_SLICES)}
     chosen, begin = [], 0

@@ -99,3 +99,11 @@ def test_bad_settings_are_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_simulated_series_can_be_denoised(series: Path, tmp_path: Path) -> None:
+    simulate(series, tmp_path / "low", "0.5")
+    arguments = ["run", "--input", str(tmp_path / "low"), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    (path, _) = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert pydicom.dcmread(path).SeriesDescription.endswith("ctdenoise dose 0.5 ctdenoise 1")

@@ -22,7 +22,6 @@ from pydicom.uid import (
 
 from ctdenoise import __version__
 from ctdenoise.derived.provenance import NAME, Derivation
-from ctdenoise.series.dicom import CONTRIBUTION
 from ctdenoise.series.frames import image_type
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.302871834521973468145519046871234865309")
@@ -88,7 +87,7 @@ def derive(
     _set_identity(derived, source, provenance, when)
     _set_image_type(derived, provenance)
     _set_derivation(derived, source, provenance)
-    _set_equipment(derived, source, when)
+    _set_equipment(derived, source, provenance.contribution, when)
     _set_pixels(derived, stored)
     _set_lossy(derived, source)
     _set_rescale_type(derived)
@@ -183,7 +182,7 @@ def _evidence(source: Dataset) -> Sequence:
     return Sequence([study])
 
 
-def _set_equipment(derived: Dataset, source: Dataset, when: datetime) -> None:
+def _set_equipment(derived: Dataset, source: Dataset, contribution: str, when: datetime) -> None:
     scanner = Dataset()
     for keyword in _EQUIPMENT:
         if source.get(keyword) not in (None, ""):
@@ -197,7 +196,7 @@ def _set_equipment(derived: Dataset, source: Dataset, when: datetime) -> None:
     ourselves.ManufacturerModelName = NAME
     ourselves.SoftwareVersions = __version__
     ourselves.ContributionDateTime = when.strftime("%Y%m%d%H%M%S")
-    ourselves.ContributionDescription = CONTRIBUTION
+    ourselves.ContributionDescription = contribution
     ourselves.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
     before = list(derived.get("ContributingEquipmentSequence") or [])
     derived.ContributingEquipmentSequence = Sequence([*before, scanner, ourselves])

@@ -11,6 +11,7 @@ from pydicom.uid import UID
 from ctdenoise import __version__
 from ctdenoise.hounsfield import Level
 from ctdenoise.noise.low_dose import Scan
+from ctdenoise.series.dicom import CONTRIBUTION
 
 NAME = "ctdenoise"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise")
@@ -30,6 +31,10 @@ class Derivation(Protocol):
     @property
     def label(self) -> str:
         """What the series' description gets at its end."""
+
+    @property
+    def contribution(self) -> str:
+        """What the equipment of the derivation did, for DICOM's Contribution Description."""
 
     @property
     def code(self) -> tuple[str, str]:
@@ -69,6 +74,10 @@ class Provenance:
     @property
     def label(self) -> str:
         return f"{NAME} {self.strength:g}"
+
+    @property
+    def contribution(self) -> str:
+        return CONTRIBUTION
 
     @property
     def code(self) -> tuple[str, str]:
@@ -111,6 +120,10 @@ class SimulatedDose:
     @property
     def label(self) -> str:
         return f"{NAME} dose {self.dose:g}"
+
+    @property
+    def contribution(self) -> str:
+        return "Simulation of a lower dose"
 
     @property
     def code(self) -> tuple[str, str]:

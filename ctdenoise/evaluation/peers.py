@@ -101,6 +101,15 @@ def bm3d_with_spectrum(noises: Sequence[Image]) -> Peer:
     return denoise
 
 
+def require_bm3d() -> None:
+    """Make sure that BM3D is there.
+
+    Raises:
+        CTDenoiseError: bm3d is not installed.
+    """
+    _bm3d()
+
+
 def _bm3d() -> Callable[..., Image]:
     try:
         from bm3d import bm3d

@@ -1,0 +1,255 @@
+"""What is judged: photographs or slices of CT, each with noise that is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image as PILImage
+
+from ctdenoise.errors import CTDenoiseError
+from ctdenoise.hounsfield import AIR, HU, HUWindow, Mask
+from ctdenoise.noise.low_dose import Scan, low_dose_noise
+from ctdenoise.noise.photographic import NOISES
+from ctdenoise.series import Instance, Series, find, read
+from ctdenoise.simulate import matched_scan, pixel_spacing, some_slices
+from ctdenoise.training.images import IMAGE_SUFFIXES
+
+Kind = Literal["photograph", "ct"]
+LOW_DOSE = "lowdose"
+PAIR = "pair"
+PAPER_WINDOW = HUWindow(-1024.0, 3072.0)
+"""HU that are [0, 1] to the noises that are defined there."""
+
+_IN_HU = ("gaussian", "spatial")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A noise of the grid.
+
+    Of CT, ``gaussian`` and ``spatial`` are in HU, ``lowdose`` is a fraction of the dose, and the
+    others act on :data:`PAPER_WINDOW` as [0, 1].
+    """
+
+    name: str
+    strength: float
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.strength:g}" if self.name != PAIR else PAIR
+
+    @classmethod
+    def parse(cls, text: str) -> Noise:
+        """Read ``NAME:STRENGTH``.
+
+        Raises:
+            CTDenoiseError: the noise is unknown, or its strength is no number in range.
+        """
+        name, _, strength = text.partition(":")
+        known = [*NOISES, LOW_DOSE]
+        if name not in known:
+            raise CTDenoiseError(f"--noise {text}: unknown noise; known are {', '.join(known)}")
+        try:
+            value = float(strength)
+        except ValueError:
+            raise CTDenoiseError(f"--noise {text}: write NAME:STRENGTH") from None
+        if not 0 < value < np.inf or (name == LOW_DOSE and value > 1):
+            raise CTDenoiseError(f"--noise {text}: the strength is out of range")
+        return cls(name, value)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image without the noise that is put in.
+
+    Attributes:
+        name: of the image, without anything of a patient.
+        group: what it belongs to: itself, or its series.
+        kind: photograph or CT.
+        load: gives it, (H, W) in [0, 1] or HU, and its padding.
+        spacing: of pixels in mm; 0 for a photograph.
+        scan: of a series, for simulated low dose.
+        partner: gives the noisy image of a real pair.
+    """
+
+    name: str
+    group: str
+    kind: Kind
+    load: Callable[[], tuple[HU, Mask]]
+    spacing: float = 0.0
+    scan: Callable[[], Scan] | None = None
+    partner: Callable[[], HU] | None = None
+
+    def noisy(self, image: HU, padding: Mask, noise: Noise, seed: int) -> HU:
+        """The image (H, W) with the noise of a seed; padding stays.
+
+        Raises:
+            CTDenoiseError: the noise has no meaning for this image.
+        """
+        if noise.name == PAIR:
+            if self.partner is None:
+                raise CTDenoiseError(f"{self.name}: has no partner")
+            return self.partner()
+        digest = hashlib.sha256(f"{seed} {noise} {self.group} {self.name}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        if noise.name == LOW_DOSE:
+            if self.scan is None:
+                raise CTDenoiseError(f"{noise}: is for CT, {self.name} is a photograph")
+            added = low_dose_noise(
+                image,
+                padding,
+                spacing=self.spacing,
+                dose=noise.strength,
+                scan=self.scan(),
+                rng=rng,
+            )
+            return np.where(padding, image, image + added)
+        make = NOISES[noise.name]
+        if self.kind == "photograph":
+            return make(image, noise.strength, rng)
+        if noise.name in _IN_HU:
+            added = make(np.zeros_like(image), noise.strength * 255.0, rng)
+            return np.where(padding, image, image + added)
+        unit = make(PAPER_WINDOW.to_unit(image), noise.strength, rng)
+        return np.where(padding, image, PAPER_WINDOW.from_unit(unit))
+
+
+def references(paths: Sequence[Path], *, slices: int | None = None) -> list[Reference]:
+    """Photographs and CT at paths.
+
+    Args:
+        paths: images, folders of them, or CT (DICOM or NIfTI).
+        slices: of each CT series, spread over it; None takes all.
+
+    Raises:
+        CTDenoiseError: a path does not exist, or holds neither.
+    """
+    found: list[Reference] = []
+    for path in paths:
+        if not path.exists():
+            raise CTDenoiseError(f"{path}: no such file or folder")
+        photographs = _photographs(path)
+        series = [] if photographs else find(path).series
+        if not photographs and not series:
+            raise CTDenoiseError(f"{path}: holds neither photographs nor CT")
+        found += photographs
+        for one in series:
+            found += _slices(one, f"series {len({r.group for r in found}) + 1}", slices)
+    return found
+
+
+def pairs(noisy: Path, reference: Path) -> list[Reference]:
+    """Slices of a series of full dose with those of another dose at the same positions.
+
+    Raises:
+        CTDenoiseError: there is not one series at each path, or slices differ in size or place.
+    """
+    sides: list[list[tuple[Series, Instance]]] = []
+    for path in (noisy, reference):
+        if not path.exists():
+            raise CTDenoiseError(f"{path}: no such file or folder")
+        series = find(path).series
+        if len(series) != 1:
+            raise CTDenoiseError(f"{path}: holds {len(series)} CT series; a pair has one and one")
+        sides.append([(series[0], instance) for instance in series[0].instances])
+    places = [{round(_position(i), 2): (s, i) for s, i in side} for side in sides]
+    common = sorted(set(places[0]) & set(places[1]))
+    if not common:
+        raise CTDenoiseError(f"{noisy} and {reference}: no slice is at the same position")
+    found = []
+    for place in common:
+        (noisy_series, low), (full_series, full) = (side[place] for side in places)
+        if (low.rows, low.columns) != (full.rows, full.columns):
+            raise CTDenoiseError(
+                f"at {place:g} mm: {low.columns}x{low.rows} and {full.columns}x{full.rows} "
+                "pixels; a pair has slices of one size"
+            )
+        load = _loader(full_series, full)
+        partner = _loader(noisy_series, low)
+        found.append(
+            Reference(
+                name=f"slice at {place:g} mm",
+                group="series 1",
+                kind="ct",
+                load=load,
+                spacing=pixel_spacing(full_series),
+                partner=lambda partner=partner: partner()[0],  # type: ignore[misc]
+            )
+        )
+    return found
+
+
+def _position(instance: Instance) -> float:
+    if instance.position is None:
+        raise CTDenoiseError("a series without positions cannot be paired")
+    return instance.position
+
+
+def _photographs(path: Path) -> list[Reference]:
+    if path.is_file():
+        files = [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
+        root = path.parent
+    else:
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        root = path
+    return [
+        Reference(
+            name=str(file.relative_to(root)),
+            group=f"{root.name}/{file.relative_to(root)}",
+            kind="photograph",
+            load=lambda file=file: _photograph(file),  # type: ignore[misc]
+        )
+        for file in files
+    ]
+
+
+def _photograph(path: Path) -> tuple[HU, Mask]:
+    try:
+        with PILImage.open(path) as opened:
+            gray = np.asarray(opened.convert("L")) / 255.0
+    except (OSError, ValueError) as error:
+        raise CTDenoiseError(f"{path.name}: cannot be read as an image ({error})") from None
+    return gray, np.zeros(gray.shape, dtype=np.bool_)
+
+
+def _slices(series: Series, group: str, count: int | None) -> list[Reference]:
+    spacing = pixel_spacing(series)
+    scan = cache(lambda: matched_scan(Scan(), some_slices(series), spacing))
+    step = max(1.0, series.slices / count) if count else 1.0
+    chosen = sorted({int((i + 0.5) * step) for i in range(int(series.slices / step))})
+    frames = [(one, frame) for one in series.instances for frame in range(one.frames)]
+    return [
+        Reference(
+            name=f"slice {place + 1}",
+            group=group,
+            kind="ct",
+            load=_loader(series, *frames[place]),
+            spacing=spacing,
+            scan=scan,
+        )
+        for place in chosen
+    ]
+
+
+def _loader(series: Series, instance: Instance, frame: int = 0) -> Callable[[], tuple[HU, Mask]]:
+    def load() -> tuple[HU, Mask]:
+        image = read(series, instance)
+        padding = image.padding[frame]
+        hu = image.stored[frame] * image.slope[frame] + image.intercept[frame]
+        if not np.isfinite(hu[~padding]).all():
+            raise CTDenoiseError("holds values that are no numbers")
+        return np.where(padding, AIR, hu), padding
+
+    return load
+
+
+WINDOWS: Mapping[str, HUWindow] = {
+    "soft tissue": HUWindow(-160.0, 240.0),
+    "lung": HUWindow(-1350.0, 150.0),
+}
+"""Windows that the figures of CT name."""

@@ -1,0 +1,138 @@
+"""Denoisers behind one interface: models, classical methods, and any function."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skimage.restoration import estimate_sigma
+
+from ctdenoise.denoiser import Denoiser, match_level
+from ctdenoise.errors import CTDenoiseError
+from ctdenoise.evaluation.images import Kind
+from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum, require_bm3d
+from ctdenoise.hounsfield import HU, Mask
+from ctdenoise.inferer import WholeSliceInferer
+from ctdenoise.measured_noise import measure_noise, noise_level
+from ctdenoise.models.registry import load
+
+TRUE_SPECTRUM = "bm3d-psd"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a method is given.
+
+    Attributes:
+        noisy: the image (H, W) in [0, 1] or HU.
+        padding: pixels that are no image.
+        kind: which of the two.
+        truth: its noise; only BM3D with the true spectrum looks at it.
+    """
+
+    noisy: HU
+    padding: Mask
+    kind: Kind
+    truth: HU
+
+    @property
+    def sigma(self) -> float:
+        """The noise as one measures it: in soft tissue, or by the finest wavelets."""
+        measured = noise_level(self.noisy, self.padding) if self.kind == "ct" else None
+        return float(measured or estimate_sigma(self.noisy) or 1e-6)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A denoiser; one with more than one setting is tuned on the validation images.
+
+    Attributes:
+        name: by which figures name it.
+        function: from what is seen and a setting to the denoised image (H, W).
+        settings: worth trying.
+    """
+
+    name: str
+    function: Callable[[Seen, float], HU]
+    settings: Sequence[float] = (1.0,)
+
+    def __call__(self, seen: Seen, setting: float) -> HU:
+        return self.function(seen, setting)
+
+
+def parse_method(text: str) -> Method:
+    """A method by name.
+
+    Args:
+        text: ``identity``, a classical method, ``bm3d-psd``, a model's name or file, or
+            ``package.module:function``, a function of one image (H, W) that gives another.
+
+    Raises:
+        CTDenoiseError: there is no such method, or it needs what is not installed.
+    """
+    if text == "identity":
+        return Method(text, lambda seen, _: seen.noisy)
+    if text in PEERS:
+        if text == "bm3d":
+            require_bm3d()
+        return _classical(text, PEERS[text])
+    if text == TRUE_SPECTRUM:
+        require_bm3d()
+        return Method(text, _true_spectrum, (0.8, 1.0, 1.3))
+    if ":" in text:
+        return _from_python(text)
+    try:
+        return _model(text)
+    except CTDenoiseError as error:
+        known = ", ".join(["identity", *PEERS, TRUE_SPECTRUM])
+        raise CTDenoiseError(
+            f"--methods {text}: {error}; other methods are {known}, and module:function"
+        ) from None
+
+
+def _classical(name: str, peer: Tunable) -> Method:
+    def denoise(seen: Seen, setting: float) -> HU:
+        return peer.denoise(seen.noisy, seen.sigma, setting)
+
+    return Method(name, denoise, peer.settings)
+
+
+def _true_spectrum(seen: Seen, setting: float) -> HU:
+    return bm3d_with_spectrum([seen.truth])(seen.noisy, 1.0, setting)
+
+
+def _from_python(text: str) -> Method:
+    module, _, attribute = text.partition(":")
+    try:
+        function: Callable[[HU], Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CTDenoiseError(f"--methods {text}: cannot be imported ({error})") from None
+
+    def denoise(seen: Seen, _: float) -> HU:
+        made = np.asarray(function(seen.noisy), dtype=np.float64)
+        if made.shape != seen.noisy.shape:
+            raise CTDenoiseError(f"{text}: gave {made.shape} for {seen.noisy.shape}")
+        return made
+
+    return Method(text, denoise)
+
+
+def _model(text: str) -> Method:
+    denoiser = Denoiser(load(text))
+    network, inferer = denoiser.network, WholeSliceInferer()
+
+    def denoise(seen: Seen, _: float) -> HU:
+        if seen.kind == "ct":
+            hu, padding = seen.noisy[None], seen.padding[None]
+            level = match_level(denoiser.card, measure_noise([(seen.noisy, seen.padding)]))
+            return np.asarray(denoiser(hu, padding, level)[0], dtype=np.float64)
+        with torch.inference_mode():
+            image = torch.from_numpy(seen.noisy[None, None].astype(np.float32))
+            denoised = inferer(image.to(denoiser.device), network)[0, 0].cpu().numpy()
+        return np.asarray(denoised, dtype=np.float64)
+
+    return Method(denoiser.card.name if "/" in text or "." in text else text, denoise)
