@@ -166,6 +166,21 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
 
 
+def _features(options: argparse.Namespace) -> int:
+    import torch
+
+    from ctdenoise.evaluation.features import analyse, parse_encoder
+    from ctdenoise.evaluation.images import Noise, references
+    from ctdenoise.progress import Progress
+
+    torch.set_num_threads(options.threads or _available_threads())
+    noises = [Noise.parse(text) for text in _words(options.noise)]
+    encoder = parse_encoder(options.model, options.clip_weights)
+    images = references(options.images, slices=options.slices)
+    print(analyse(encoder, images, noises, options.output, Progress()))
+    return 0
+
+
 def _words(text: str) -> list[str]:
     return list(dict.fromkeys(word for word in text.split(",") if word))
 
@@ -221,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train a model by a recipe"))
     _add_simulate(commands.add_parser("simulate", help="bring CT series to a lower dose"))
     _add_evaluate(commands.add_parser("evaluate", help="judge denoisers on noise of any kind"))
+    _add_features(commands.add_parser("features", help="what an encoder makes of noise"))
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(command=_models)
     return parser
@@ -281,6 +297,25 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace figures of something else")
     add("--verbose", action="store_true", help="a fault with its traceback")
     parser.set_defaults(command=_evaluate)
+
+
+def _add_features(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--model",
+        default="lite",
+        metavar="NAME|FILE",
+        help="lite, random, clip-rn50, resnet50:FILE (torchvision's), or a file of a denoiser or "
+        "an encoder",
+    )
+    add("--clip-weights", metavar="FILE|NAME", help="for clip-rn50; a NAME (openai) is downloaded")
+    add("--images", type=Path, nargs="+", required=True, metavar="PATH", help="photographs or CT")
+    add("--output", type=Path, required=True, metavar="DIR", help="of tables and plots")
+    add("--noise", default="gaussian:15,gaussian:50,poisson:3.5,salt-pepper:0.02", metavar="...")
+    add("--slices", type=_positive, metavar="N", help="of each CT series (default: all)")
+    add("--threads", type=_positive, metavar="N", help="default: as for run")
+    add("--verbose", action="store_true", help="a fault with its traceback")
+    parser.set_defaults(command=_features)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.naming import denoiser_tensors, encoder_tensors
 from ctdenoise.models.tensors import Tensors, read_tensors
-from ctdenoise.networks import CLIPDenoiser, DnCNN
+from ctdenoise.networks import CLIPDenoiser, DenseEncoder, DnCNN
 
 CARD_KEY = "ctdenoise"
 
@@ -66,6 +66,23 @@ def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
     # Channels last is the faster layout for inference, on CPUs as on GPUs.
     network.eval().to(memory_format=torch.channels_last)
     return LoadedModel(network=network, card=card, digest=digest(network.state_dict()))
+
+
+def encoder_of(path: Path) -> DenseEncoder:
+    """The encoder of a file, in eval mode: a denoiser's, one alone, or a whole CLIP's.
+
+    Width and layers are read off the tensors.
+
+    Raises:
+        CTDenoiseError: the file is damaged or holds no encoder of CLIP's shape.
+    """
+    tensors = encoder_tensors(read_tensors(path)[0])
+    if "conv3.weight" not in tensors:
+        raise CTDenoiseError(f"{path.name}: holds no encoder of CLIP's shape")
+    encoder = DenseEncoder(tensors["conv3.weight"].shape[0], _layers(tensors, ""))
+    fill(path, encoder, tensors, what="an encoder of CLIP's shape")
+    encoder.eval()
+    return encoder
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -117,10 +134,7 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> nn.Module:
             f"{path.name}: not a denoiser of this architecture: it has no {what}"
             + ("; name one with --clip-weights" if what == "encoder" else "")
         ) from None
-    layers = [
-        len({m[1] for name in tensors if (m := re.match(rf"encoder\.layer{stage}\.(\d+)\.", name))})
-        for stage in (1, 2, 3)
-    ]
+    layers = _layers(tensors, "encoder.")
     try:
         return CLIPDenoiser(
             in_channels=1 if "first.weight" in tensors else 3,
@@ -131,6 +145,12 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> nn.Module:
         )
     except (ValueError, IndexError) as error:
         raise CTDenoiseError(f"{path.name}: not a denoiser of this architecture: {error}") from None
+
+
+def _layers(tensors: Tensors, prefix: str) -> list[int]:
+    """Blocks of each of the encoder's three stages."""
+    patterns = [re.compile(rf"{re.escape(prefix)}layer{stage}\.(\d+)\.") for stage in (1, 2, 3)]
+    return [len({m[1] for name in tensors if (m := p.match(name))}) for p in patterns]
 
 
 def _dncnn(tensors: Tensors) -> DnCNN:
