@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import AIR, HU, HUWindow, Mask
 from ctdenoise.noise.low_dose import Scan, low_dose_noise
-from ctdenoise.noise.photographic import NOISES
+from ctdenoise.noise.photographic import NOISES, poisson
 from ctdenoise.series import Instance, Series, find, read
 from ctdenoise.simulate import matched_scan, pixel_spacing, some_slices
 from ctdenoise.training.images import IMAGE_SUFFIXES
@@ -115,7 +115,12 @@ class Reference:
         if noise.name in _IN_HU:
             added = make(np.zeros_like(image), noise.strength * 255.0, rng)
             return np.where(padding, image, image + added)
-        unit = make(PAPER_WINDOW.to_unit(image), noise.strength, rng)
+        unit = PAPER_WINDOW.to_unit(image)
+        if noise.name == "poisson":
+            # The number of different HU says nothing of photons.
+            unit = poisson(unit, noise.strength, rng, levels=256)
+        else:
+            unit = make(unit, noise.strength, rng)
         return np.where(padding, image, PAPER_WINDOW.from_unit(unit))
 
 

@@ -76,7 +76,8 @@ def find_config(name: str) -> Path:
     embedded = folder / f"{name.removesuffix('.json')}.json"
     if Path(name).parent == Path() and embedded.is_file():
         return embedded
-    known = sorted(path.stem for path in folder.glob("*train*.json"))
+    others = ("inference", "metadata")
+    known = sorted(path.stem for path in folder.glob("*.json") if path.stem not in others)
     raise CTDenoiseError(f"--config {name}: no such file; embedded recipes are {', '.join(known)}")
 
 

@@ -246,7 +246,8 @@ def test_installed_package_knows_its_recipes(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pretrain_lite, train_ldct, train_lite" in done.stderr
+    for name in ("finetune_lite", "pretrain_lite", "train_dncnn", "train_ldct", "train_lite"):
+        assert f" {name}, " in done.stderr
 
 
 def test_finetuning_goes_on_from_a_model(
