@@ -288,7 +288,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--slices", type=_positive, metavar="N", help="of each CT series (default: all)")
     add(
         "--tune-every",
-        type=int,
+        type=lambda text: 0 if text == "0" else _positive(text),
         default=5,
         metavar="N",
         help="each N-th image tunes the classical methods and is not judged (default: 5; 0: none)",

@@ -17,7 +17,7 @@ from ctdenoise.measured_noise import measure_noise
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
 from ctdenoise.progress import Progress
 from ctdenoise.run import series_folder
-from ctdenoise.series import Series, SourceImage, find, read
+from ctdenoise.series import Series, find, read
 from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import group_value
 
@@ -103,13 +103,13 @@ def matched_scan(scan: Scan, slices: Sequence[tuple[HU, Mask]], spacing: float) 
 
 
 def noise_of_slice(
-    image: SourceImage, frame: int, name: str, simulation: Simulation, scan: Scan, spacing: float
+    hu: HU, padding: Mask, name: str, simulation: Simulation, scan: Scan, spacing: float
 ) -> HU:
-    """Noise (H, W) for one slice; it depends on the seed and on the ``name`` alone."""
-    digest = hashlib.sha256(f"{simulation.seed} {name} {frame}".encode()).digest()
+    """Noise (H, W) for one slice; its randomness is that of the seed and the ``name`` alone."""
+    digest = hashlib.sha256(f"{simulation.seed} {name}".encode()).digest()
     return low_dose_noise(
-        image.hu[frame],
-        image.padding[frame],
+        hu,
+        padding,
         spacing=spacing,
         dose=simulation.dose,
         scan=scan,
@@ -130,11 +130,12 @@ def _simulate_series(
     for instance in series.instances:
         if writer.finished(instance) is None:
             image = read(series, instance)
+            hu = image.hu
             noise = [
-                noise_of_slice(image, frame, instance.uid, simulation, scan, spacing)
-                for frame in range(instance.frames)
+                noise_of_slice(*one, f"{instance.uid} {frame}", simulation, scan, spacing)
+                for frame, one in enumerate(zip(hu, image.padding, strict=True))
             ]
-            writer.write(instance, image, np.where(image.padding, image.hu, image.hu + noise))
+            writer.write(instance, image, np.where(image.padding, hu, hu + noise))
         progress.advance(instance.frames)
     writer.close(complete=True)
     progress.say(f"dose {simulation.dose:g} at {scan.photons:.3g} photons a ray, in {folder}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -107,3 +108,17 @@ def test_a_simulated_series_can_be_denoised(series: Path, tmp_path: Path) -> Non
     assert main(arguments) == 0
     (path, _) = sorted((tmp_path / "out").rglob("*.dcm"))
     assert pydicom.dcmread(path).SeriesDescription.endswith("ctdenoise dose 0.5 ctdenoise 1")
+
+
+def test_nifti_in_nifti_out(series: Path, tmp_path: Path) -> None:
+    volume = np.stack([read_image(p).hu[0, ::4, ::4] for p in sorted(series.glob("*.dcm"))])
+    affine = np.diag([2.8, 2.8, 8.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(volume.T.astype(np.int16), affine), tmp_path / "v.nii.gz")
+    assert simulate(tmp_path / "v.nii.gz", tmp_path / "out", "0.5") == []
+    (path,) = (tmp_path / "out").rglob("*.nii.gz")
+    made = nibabel.load(path)
+    np.testing.assert_array_equal(made.affine, affine)
+    added = made.get_fdata().T - volume
+    assert added.std() > 5.0
+    # Each slice has noise of its own.
+    assert abs(np.corrcoef(added[0].ravel(), added[1].ravel())[0, 1]) < 0.1
