@@ -11,7 +11,7 @@ import numpy as np
 
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import SimulatedDose
-from ctdenoise.errors import CTDenoiseError
+from ctdenoise.errors import CTDenoiseError, one_line
 from ctdenoise.hounsfield import HU, Mask
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
@@ -65,6 +65,9 @@ def simulate(
         except CTDenoiseError as error:
             failed += 1
             progress.problem(f"{what}: refused: {error}")
+        except Exception as error:  # one series that nobody foresaw does not stop the others
+            failed += 1
+            progress.problem(f"{what}: failed: unexpected {one_line(error)}")
         finally:
             progress.finish()
     return failed

@@ -51,12 +51,15 @@ def run_evaluation(
         if slices:
             images = images[:: max(1, len(images) // slices)]
         wanted = [Noise(PAIR, 0.0)]
-    if seeds < 1:
-        raise CTDenoiseError(f"--seeds {seeds}: at least one")
-    grid = Grid(images, wanted, range(seeds), [parse_method(m) for m in methods], tune_every)
+    if not methods:
+        raise CTDenoiseError("give --methods")
+    chosen = [parse_method(text) for text in methods]
+    if len({method.name for method in chosen}) < len(chosen):
+        raise CTDenoiseError("two of the methods have the same name")
+    grid = Grid(images, wanted, range(seeds), chosen, tune_every)
     grid_note = {
         "version": __version__,
-        "images": [[r.group, r.name] for r in grid.judged],
+        "images": [[r.group, r.name, r.identity[:64]] for r in grid.judged],
         "tuned_on": [[r.group, r.name] for r in grid.validation],
         "seeds": seeds,
     }

@@ -159,7 +159,7 @@ def note_settings(output: Path, settings: dict[str, Any], *, overwrite: bool) ->
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of what an earlier run has finished.
+    """Rows of what an earlier run has finished; what failed then is tried again.
 
     Raises:
         CTDenoiseError: the file is no table of ours.
@@ -178,7 +178,7 @@ def read_rows(path: Path) -> list[Row]:
             got = dict(zip(names, values, strict=True))
             numbers = {"seed": int(got["seed"]), "setting": float(got["setting"])}
             rows.append(Row(**(got | numbers | {"value": float(got["value"])})))  # type: ignore[arg-type]
-    finished = {row.key for row in rows if row.metric in (_LAST, FAILED)}
+    finished = {row.key for row in rows if row.metric == _LAST}
     return [row for row in rows if row.key in finished]
 
 
@@ -213,8 +213,8 @@ def noisy_image(reference: Reference, noise: Noise, seed: int) -> tuple[HU, Mask
         CTDenoiseError: the image cannot be read, holds nothing, or does not go with the noise.
     """
     image, padding = reference.load()
-    if not padding.all() and np.ptp(image[~padding]) == 0:
-        raise CTDenoiseError("is constant: there is nothing to judge")
+    if padding.all() or np.ptp(image[~padding]) == 0:
+        raise CTDenoiseError("is constant or empty: there is nothing to judge")
     noisy = reference.noisy(image, padding, noise, seed)
     if noisy.shape != image.shape:
         raise CTDenoiseError("the noisy image has another size than the reference")
@@ -245,8 +245,8 @@ def _judge(
 
     try:
         image, padding, seen = noisy_image(reference, noise, seed)
-    except CTDenoiseError as error:
-        return [row(m, Figure(FAILED, str(error), float("nan")), 0.0) for m in methods]
+    except Exception as error:  # one image does not stop the others
+        return [row(m, Figure(FAILED, _said(error), float("nan")), 0.0) for m in methods]
     rows = []
     for method in methods:
         setting = settings.get((method.name, reference.kind, str(noise)), _middle(method))
@@ -256,11 +256,10 @@ def _judge(
             seconds = time.perf_counter() - started
             if not np.isfinite(denoised).all():
                 raise CTDenoiseError("gave values that are no numbers")
+            found = figures(reference.kind, image, padding, seen.noisy, denoised, reference.spacing)
         except Exception as error:  # a method of any origin does not stop the others
-            said = str(error) if isinstance(error, CTDenoiseError) else one_line(error)
-            rows.append(row(method, Figure(FAILED, said, float("nan")), setting))
+            rows.append(row(method, Figure(FAILED, _said(error), float("nan")), setting))
             continue
-        found = figures(reference.kind, image, padding, seen.noisy, denoised, reference.spacing)
         found.append(Figure(_LAST, "all", seconds, "s"))
         rows += [row(method, figure, setting) for figure in found]
     return rows
@@ -300,20 +299,26 @@ def _errors(
     """Mean squared error by setting: in soft tissue for CT, of all pixels for a photograph."""
     try:
         image, padding, seen = noisy_image(reference, noise, seed)
-    except CTDenoiseError:
+    except Exception:  # it is a gap where it is judged, or says so nowhere: it tunes nothing
         return {}
     mask = np.ones(image.shape, dtype=np.bool_)
     if reference.kind == "ct":
         soft = tissue_masks(image, padding)["fat_and_soft_tissue"]
         mask = soft if soft.any() else ~padding
     scale = float(np.mean(seen.truth[mask] ** 2)) or 1.0
-    return {
-        method.name: [
-            float(np.mean((method.function(seen, s) - image)[mask] ** 2)) / scale
-            for s in method.settings
-        ]
-        for method in methods
-    }
+
+    def error(method: Method, setting: float) -> float:
+        try:
+            found = float(np.mean((method.function(seen, setting) - image)[mask] ** 2)) / scale
+        except Exception:  # as above
+            return float("inf")
+        return found if np.isfinite(found) else float("inf")
+
+    return {m.name: [error(m, setting) for setting in m.settings] for m in methods}
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, CTDenoiseError) else one_line(error)
 
 
 def _middle(method: Method) -> float:

@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import AIR, HU, HUWindow, Mask
 from ctdenoise.noise.low_dose import Scan, low_dose_noise
-from ctdenoise.noise.photographic import NOISES, poisson
+from ctdenoise.noise.photographic import NOISES, mixture, poisson
 from ctdenoise.series import Instance, Series, find, read
 from ctdenoise.simulate import matched_scan, pixel_spacing, some_slices
 from ctdenoise.training.images import IMAGE_SUFFIXES
@@ -27,6 +27,7 @@ PAPER_WINDOW = HUWindow(-1024.0, 3072.0)
 """HU that are [0, 1] to the noises that are defined there."""
 
 _IN_HU = ("gaussian", "spatial")
+_OF_PHOTONS = {"poisson": poisson, "mixture": mixture}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Reference:
     Attributes:
         name: of the image, without anything of a patient.
         group: what it belongs to: itself, or its series.
+        identity: changes where the pixels do: a digest, or the UID of the series.
         kind: photograph or CT.
         load: gives it, (H, W) in [0, 1] or HU, and its padding.
         spacing: of pixels in mm; 0 for a photograph.
@@ -79,6 +81,7 @@ class Reference:
 
     name: str
     group: str
+    identity: str
     kind: Kind
     load: Callable[[], tuple[HU, Mask]]
     spacing: float = 0.0
@@ -116,12 +119,14 @@ class Reference:
             added = make(np.zeros_like(image), noise.strength * 255.0, rng)
             return np.where(padding, image, image + added)
         unit = PAPER_WINDOW.to_unit(image)
-        if noise.name == "poisson":
+        inside = np.clip(unit, 0.0, 1.0)
+        if noise.name in _OF_PHOTONS:
             # The number of different HU says nothing of photons.
-            unit = poisson(unit, noise.strength, rng, levels=256)
+            made = _OF_PHOTONS[noise.name](inside, noise.strength, rng, levels=256)
         else:
-            unit = make(unit, noise.strength, rng)
-        return np.where(padding, image, PAPER_WINDOW.from_unit(unit))
+            made = make(inside, noise.strength, rng)
+        # What is beyond the window stays as far beyond it.
+        return np.where(padding, image, PAPER_WINDOW.from_unit(unit + made - inside))
 
 
 def references(paths: Sequence[Path], *, slices: int | None = None) -> list[Reference]:
@@ -145,6 +150,8 @@ def references(paths: Sequence[Path], *, slices: int | None = None) -> list[Refe
         found += photographs
         for one in series:
             found += _slices(one, f"series {len({r.group for r in found}) + 1}", slices)
+    if len({(r.group, r.name) for r in found}) < len(found):
+        raise CTDenoiseError("two inputs hold images of the same folder and name; rename a folder")
     return found
 
 
@@ -161,6 +168,8 @@ def pairs(noisy: Path, reference: Path) -> list[Reference]:
         series = find(path).series
         if len(series) != 1:
             raise CTDenoiseError(f"{path}: holds {len(series)} CT series; a pair has one and one")
+        if any(instance.frames > 1 for instance in series[0].instances):
+            raise CTDenoiseError(f"{path}: is multi-frame, which cannot be paired yet")
         sides.append([(series[0], instance) for instance in series[0].instances])
     places = [{round(_position(i), 2): (s, i) for s, i in side} for side in sides]
     common = sorted(set(places[0]) & set(places[1]))
@@ -174,12 +183,15 @@ def pairs(noisy: Path, reference: Path) -> list[Reference]:
                 f"at {place:g} mm: {low.columns}x{low.rows} and {full.columns}x{full.rows} "
                 "pixels; a pair has slices of one size"
             )
+        if abs(pixel_spacing(noisy_series) - pixel_spacing(full_series)) > 1e-3:
+            raise CTDenoiseError("the pair differs in pixel spacing: its pixels do not correspond")
         load = _loader(full_series, full)
         partner = _loader(noisy_series, low)
         found.append(
             Reference(
                 name=f"slice at {place:g} mm",
                 group="series 1",
+                identity=f"{noisy_series.uid} {full_series.uid}",
                 kind="ct",
                 load=load,
                 spacing=pixel_spacing(full_series),
@@ -206,6 +218,7 @@ def _photographs(path: Path) -> list[Reference]:
         Reference(
             name=str(file.relative_to(root)),
             group=f"{root.name}/{file.relative_to(root)}",
+            identity=hashlib.sha256(file.read_bytes()).hexdigest(),
             kind="photograph",
             load=lambda file=file: _photograph(file),  # type: ignore[misc]
         )
@@ -216,7 +229,12 @@ def _photographs(path: Path) -> list[Reference]:
 def _photograph(path: Path) -> tuple[HU, Mask]:
     try:
         with PILImage.open(path) as opened:
-            gray = np.asarray(opened.convert("L")) / 255.0
+            if opened.mode.startswith("I;16"):
+                gray = np.asarray(opened) / 65535.0
+            elif opened.mode in ("I", "F"):
+                raise CTDenoiseError(f"{path.name}: is of 32 bits; use 8 or 16")
+            else:
+                gray = np.asarray(opened.convert("L")) / 255.0
     except (OSError, ValueError) as error:
         raise CTDenoiseError(f"{path.name}: cannot be read as an image ({error})") from None
     return gray, np.zeros(gray.shape, dtype=np.bool_)
@@ -232,6 +250,7 @@ def _slices(series: Series, group: str, count: int | None) -> list[Reference]:
         Reference(
             name=f"slice {place + 1}",
             group=group,
+            identity=series.uid,
             kind="ct",
             load=_loader(series, *frames[place]),
             spacing=spacing,
@@ -243,7 +262,12 @@ def _slices(series: Series, group: str, count: int | None) -> list[Reference]:
 
 def _loader(series: Series, instance: Instance, frame: int = 0) -> Callable[[], tuple[HU, Mask]]:
     def load() -> tuple[HU, Mask]:
-        image = read(series, instance)
+        try:
+            image = read(series, instance)
+        except CTDenoiseError as error:
+            # The name of a file may be that of a patient, and this goes into tables.
+            said = str(error).replace(str(instance.path), "").replace(instance.path.name, "")
+            raise CTDenoiseError(said.lstrip(": ")) from None
         padding = image.padding[frame]
         hu = image.stored[frame] * image.slope[frame] + image.intercept[frame]
         if not np.isfinite(hu[~padding]).all():

@@ -18,7 +18,7 @@ from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum, requi
 from ctdenoise.hounsfield import HU, Mask
 from ctdenoise.inferer import WholeSliceInferer
 from ctdenoise.measured_noise import measure_noise, noise_level
-from ctdenoise.models.registry import load
+from ctdenoise.models.registry import EMBEDDED, load
 
 TRUE_SPECTRUM = "bm3d-psd"
 
@@ -113,7 +113,7 @@ def _from_python(text: str) -> Method:
         raise CTDenoiseError(f"--methods {text}: cannot be imported ({error})") from None
 
     def denoise(seen: Seen, _: float) -> HU:
-        made = np.asarray(function(seen.noisy), dtype=np.float64)
+        made = np.asarray(function(seen.noisy.copy()), dtype=np.float64)
         if made.shape != seen.noisy.shape:
             raise CTDenoiseError(f"{text}: gave {made.shape} for {seen.noisy.shape}")
         return made
@@ -135,4 +135,5 @@ def _model(text: str) -> Method:
             denoised = inferer(image.to(denoiser.device), network)[0, 0].cpu().numpy()
         return np.asarray(denoised, dtype=np.float64)
 
-    return Method(denoiser.card.name if "/" in text or "." in text else text, denoise)
+    name = text if text in EMBEDDED else f"{denoiser.card.name}@{denoiser.digest[:8]}"
+    return Method(name, denoise)

@@ -63,14 +63,16 @@ def salt_and_pepper(image: Image, density: float, rng: np.random.Generator) -> I
     return np.where(chance < density / 2, 0.0, np.where(chance < density, 1.0, image))
 
 
-def mixture(image: Image, strength: float, rng: np.random.Generator) -> Image:
+def mixture(
+    image: Image, strength: float, rng: np.random.Generator, *, levels: int | None = None
+) -> Image:
     """Our own: speckle, Poisson, Gaussian, then salt and pepper.
 
     At ``strength`` 1: variance 0.01, alpha 1, sigma 10 and density 0.005; each in proportion.
-    The paper publishes no mixture.
+    The paper publishes no mixture. ``levels`` is that of :func:`poisson`.
     """
     image = speckle(image, 0.01 * strength, rng)
-    image = poisson(image, strength, rng)
+    image = poisson(image, strength, rng, levels=levels)
     image = gaussian(image, 10.0 * strength, rng)
     return salt_and_pepper(image, 0.005 * strength, rng)
 

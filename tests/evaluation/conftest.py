@@ -31,3 +31,8 @@ def wrong_shape(image: np.ndarray) -> np.ndarray:
 
 def nothing(image: np.ndarray) -> np.ndarray:
     return image * np.nan
+
+
+def in_place(image: np.ndarray) -> np.ndarray:
+    image *= 0.5
+    return image

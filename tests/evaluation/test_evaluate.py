@@ -213,3 +213,29 @@ def test_interval_is_over_groups() -> None:
     assert mean.upper - mean.lower > 0.5
     assert mean.lower < mean.value < mean.upper
     assert np.isnan(mean_with_interval(rows[:2]).lower)
+
+
+def test_changed_pixels_are_other_images(
+    evaluate: Evaluate, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--input", photographs, "--noise", "gaussian:25", "--methods", "identity"]
+    assert evaluate(*options) == 0
+    shutil.copy(photographs / "1.png", photographs / "2.png")
+    assert evaluate(*options) == 2
+    assert "holds figures of other images" in capsys.readouterr().err
+
+
+def test_a_function_cannot_spoil_the_others(
+    evaluate: Evaluate, photographs: Path, tmp_path: Path
+) -> None:
+    methods = "tests.evaluation.conftest:in_place,identity"
+    options = ["--input", photographs / "1.png", "--noise", "gaussian:25", "--methods", methods]
+    assert evaluate(*options) == 0
+    assert value(rows_in(tmp_path / "out"), method="identity", metric="psnr") > 19.0
+
+
+def test_sixteen_bits_are_read_as_such(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    (found,) = references([tmp_path / "ramp.png"])
+    np.testing.assert_allclose(found.load()[0], ramp / 65535.0)
