@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     from ctdenoise.progress import Progress, Verbosity
     from ctdenoise.run import RunSettings, run
 
-    torch.set_num_threads(options.threads or _available_threads())
+    torch.set_num_threads(_threads(options))
     model = load(options.model, clip_weights=options.clip_weights, decoder=options.decoder)
     denoiser = Denoiser(
         model, device=options.device, precision=options.precision, batch_size=options.batch_size
@@ -103,7 +103,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from ctdenoise.training.command import train
 
-    torch.set_num_threads(options.threads or _available_threads())
+    torch.set_num_threads(_threads(options))
     train(options.config, data=options.data, output=options.output, overrides=options.overrides)
     return 0
 
@@ -120,7 +120,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from ctdenoise.progress import Progress
     from ctdenoise.simulate import Simulation, simulate
 
-    torch.set_num_threads(options.threads or _available_threads())
+    torch.set_num_threads(_threads(options))
     chosen = {
         "photons": options.photons,
         "electronic_noise": options.electronic_noise,
@@ -148,7 +148,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ctdenoise.evaluation.command import run_evaluation
     from ctdenoise.progress import Progress
 
-    threads = options.threads or _available_threads()
+    threads = _threads(options)
     # Images go side by side, each on one thread.
     torch.set_num_threads(1)
     return run_evaluation(
@@ -173,7 +173,7 @@ def _features(options: argparse.Namespace) -> int:
     from ctdenoise.evaluation.images import Noise, references
     from ctdenoise.progress import Progress
 
-    torch.set_num_threads(options.threads or _available_threads())
+    torch.set_num_threads(_threads(options))
     noises = [Noise.parse(text) for text in _words(options.noise)]
     encoder = parse_encoder(options.model, options.clip_weights)
     images = references(options.images, slices=options.slices)
@@ -206,6 +206,10 @@ def _window(text: str) -> HUWindow:
         raise CTDenoiseError(
             f"--window {text}: give auto, or LOWER,UPPER in HU, such as --window -160,240"
         ) from None
+
+
+def _threads(options: argparse.Namespace) -> int:
+    return int(options.threads or _available_threads())
 
 
 def _available_threads() -> int:
@@ -242,6 +246,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_threads_and_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: as for run")
+    parser.add_argument("--verbose", action="store_true", help="a fault with its traceback")
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -259,8 +268,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="checkpoints and the model; a training that was interrupted goes on from there",
     )
-    add("--threads", type=_positive, metavar="N", help="default: as for run")
-    add("--verbose", action="store_true", help="a fault with its traceback")
+    _add_threads_and_verbose(parser)
     add("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe, such as iterations=1000")
     parser.set_defaults(command=_train)
 
@@ -293,9 +301,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="each N-th image tunes the classical methods and is not judged (default: 5; 0: none)",
     )
-    add("--threads", type=_positive, metavar="N", help="default: as for run")
     add("--overwrite", action="store_true", help="replace figures of something else")
-    add("--verbose", action="store_true", help="a fault with its traceback")
+    _add_threads_and_verbose(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -313,8 +320,7 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, required=True, metavar="DIR", help="of tables and plots")
     add("--noise", default="gaussian:15,gaussian:50,poisson:3.5,salt-pepper:0.02", metavar="...")
     add("--slices", type=_positive, metavar="N", help="of each CT series (default: all)")
-    add("--threads", type=_positive, metavar="N", help="default: as for run")
-    add("--verbose", action="store_true", help="a fault with its traceback")
+    _add_threads_and_verbose(parser)
     parser.set_defaults(command=_features)
 
 
@@ -334,9 +340,8 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of a ray through air at full dose (default: matched to the noise of the series)",
     )
-    add("--threads", type=_positive, metavar="N", help="default: as for run")
     add("--overwrite", action="store_true", help="replace what another run left in the output")
-    add("--verbose", action="store_true", help="a fault with its traceback")
+    _add_threads_and_verbose(parser)
     parser.set_defaults(command=_simulate)
 
 

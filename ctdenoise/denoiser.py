@@ -96,7 +96,7 @@ class Denoiser:
         self.digest = model.digest
         self.precision: Precision = precision
         self.batch_size = batch_size
-        self.network = model.network.to(self.device)
+        self._network = model.network.to(self.device)
         self._inferer = WholeSliceInferer()
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
@@ -114,14 +114,15 @@ class Denoiser:
         seen = level.to_network(hu, padding)
         size = self.batch_size * level.stride**2
         denoised = np.concatenate(
-            [self._infer(seen[i : i + size]) for i in range(0, len(seen), size)]
+            [self.infer(seen[i : i + size]) for i in range(0, len(seen), size)]
         )
         return level.from_network(hu, padding, seen, denoised, strength)
 
-    def _infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images (N, H, W) in the network's range, such as photographs in [0, 1], denoised."""
         with torch.inference_mode(), self._autocast():
             batch = torch.from_numpy(seen[:, None]).to(self.device)
-            denoised = self._inferer(batch, self.network)
+            denoised = self._inferer(batch, self._network)
         return np.asarray(denoised[:, 0].float().cpu().numpy(), dtype=np.float32)
 
     def _autocast(self) -> AbstractContextManager[object]:

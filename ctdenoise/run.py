@@ -20,7 +20,7 @@ from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import Writer
 from ctdenoise.errors import CTDenoiseError, one_line
 from ctdenoise.hounsfield import HU, HUWindow, Level, Mask
-from ctdenoise.measured_noise import MeasuredNoise, measure_noise
+from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
 from ctdenoise.report import RunReport, Seconds, SeriesReport
@@ -109,7 +109,7 @@ def series_level(
     Raises:
         CTDenoiseError: no slice can be read.
     """
-    noise = _sampled_noise(series)
+    noise = measure_noise(_sample(series))
     level = match_level(card, noise, window)
     if notes is None or window is not None:
         return level
@@ -277,10 +277,10 @@ def _batches(
         yield batch
 
 
-def _sampled_noise(series: Series) -> MeasuredNoise | None:
+def _sample(series: Series) -> Iterator[tuple[HU, Mask]]:
     places = np.linspace(0, len(series.instances) - 1, NOISE_SAMPLE).round()
-    slices: list[tuple[HU, Mask]] = []
-    problem = None
+    problem: CTDenoiseError | None = None
+    readable = False
     for place in sorted({int(p) for p in places}):
         try:
             source = read(series, series.instances[place])
@@ -289,10 +289,10 @@ def _sampled_noise(series: Series) -> MeasuredNoise | None:
             continue
         frames = np.linspace(0, len(source.stored) - 1, NOISE_SAMPLE).round()
         hu = source.hu
-        slices += [(hu[f], source.padding[f]) for f in sorted({int(f) for f in frames})]
-    if not slices and problem is not None:
+        readable = True
+        yield from ((hu[f], source.padding[f]) for f in sorted({int(f) for f in frames}))
+    if problem is not None and not readable:
         raise problem
-    return measure_noise(slices)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ from ctdenoise.errors import CTDenoiseError, one_line
 from ctdenoise.hounsfield import HU, Mask
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
+from ctdenoise.noise.named import named_generator
 from ctdenoise.progress import Progress
 from ctdenoise.run import series_folder
 from ctdenoise.series import Series, find, read
 from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import group_value
+from ctdenoise.series.model import spread
 
 CALIBRATION_SLICES = 3
 """Slices, spread over a series, at which the photons of its scan are matched to its noise."""
@@ -109,14 +110,13 @@ def noise_of_slice(
     hu: HU, padding: Mask, name: str, simulation: Simulation, scan: Scan, spacing: float
 ) -> HU:
     """Noise (H, W) for one slice; its randomness is that of the seed and the ``name`` alone."""
-    digest = hashlib.sha256(f"{simulation.seed} {name}".encode()).digest()
     return low_dose_noise(
         hu,
         padding,
         spacing=spacing,
         dose=simulation.dose,
         scan=scan,
-        rng=np.random.default_rng(int.from_bytes(digest[:8], "little")),
+        rng=named_generator(simulation.seed, name),
     )
 
 
@@ -145,14 +145,14 @@ def _simulate_series(
 
 
 def some_slices(series: Series) -> list[tuple[HU, Mask]]:
-    step = series.slices / CALIBRATION_SLICES
-    wanted = {int((i + 0.5) * step) for i in range(CALIBRATION_SLICES)}
+    """Some slices, each with its padding, from which its scan is matched."""
+    wanted = spread(series.slices, CALIBRATION_SLICES)
     chosen, begin = [], 0
     for instance in series.instances:
         frames = [w - begin for w in wanted if begin <= w < begin + instance.frames]
         if frames:
             image = read(series, instance)
             hu = image.hu
-            chosen += [(hu[f], image.padding[f]) for f in sorted(frames)]
+            chosen += [(hu[f], image.padding[f]) for f in frames]
         begin += instance.frames
     return chosen

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ctdenoise.cli import main as ctdenoise
 from ctdenoise.denoiser import Denoiser
+from ctdenoise.evaluation.images import Reference, references
 from ctdenoise.models.registry import load
-from ctdenoise.training.images import list_images
 from pipelines.embedded_model import (
     ADDED_HU,
     NOISE_LEVELS,
@@ -64,7 +64,9 @@ def train(data: Path, output: Path, steps: int, dncnn_steps: int) -> dict[str, P
     }
 
 
-def table(models: dict[str, Path], photographs: Sequence[Path], cases: Sequence[LowDose]) -> None:
+def table(
+    models: dict[str, Path], photographs: Sequence[Reference], cases: Sequence[LowDose]
+) -> None:
     """PSNR in dB on photographs; RMSE over the noisy one's on simulated low dose."""
     noises = [f"{name} {strength:g}" for name, strength in NOISE_LEVELS]
     doses = [f"{tissue} +{added:g} HU" for tissue in ("soft", "lung") for added in ADDED_HU]
@@ -79,7 +81,7 @@ def table(models: dict[str, Path], photographs: Sequence[Path], cases: Sequence[
             for field in ("matched_sigma", "preserved_scale", "removal_limit", "stride")
         }
         denoiser = Denoiser(replace(model, card=replace(model.card, **levels)), device="cpu")
-        row = [f"{photographs_psnr(model.network, photographs, *n)[1]:.2f}" for n in NOISE_LEVELS]
+        row = [f"{photographs_psnr(denoiser, photographs, *n)[1]:.2f}" for n in NOISE_LEVELS]
         ratios: dict[tuple[str, int], list[float]] = {}
         for i, case in enumerate(cases):
             denoised, masks = case.denoise(denoiser), case.masks()
@@ -105,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     models = train(options.data, options.output, options.iterations, options.dncnn_iterations)
     models["lite"] = Path("lite")
-    photographs = list_images(options.test)[:: options.every]
+    photographs = references([options.test])[:: options.every]
     cases = [
         simulate(folder, slices=options.slices, added=added)
         for folder in options.ct

@@ -16,22 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
 
 from ctdenoise.denoiser import Denoiser, match_level
+from ctdenoise.evaluation.images import Reference, references
+from ctdenoise.evaluation.metrics import psnr
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum
 from ctdenoise.hounsfield import AIR, HU, TISSUE_CLASSES, Mask, tissue_masks
-from ctdenoise.inferer import WholeSliceInferer
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.registry import load
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
 from ctdenoise.noise.photographic import NOISES
 from ctdenoise.series import find
+from ctdenoise.series.model import spread
 from ctdenoise.series.read import read
-from ctdenoise.training.images import list_images
+from ctdenoise.simulate import pixel_spacing
 from pipelines.lcd_phantom import phantom_table
 
 NOISE_LEVELS = (
@@ -47,33 +45,26 @@ ADDED_HU = (15.0, 30.0, 60.0)
 TISSUES = ("fat_and_soft_tissue", "lung")
 
 
-def photographs_table(network: torch.nn.Module, folder: Path) -> None:
+def photographs_table(denoiser: Denoiser, folder: Path) -> None:
     """PSNR in dB of gray photographs, noisy and denoised, clipped to [0, 1]."""
     print("| noise | noisy, dB | denoised, dB |\n|---|---|---|")
     for name, strength in NOISE_LEVELS:
-        before, after = photographs_psnr(network, list_images(folder), name, strength)
+        before, after = photographs_psnr(denoiser, references([folder]), name, strength)
         print(f"| {name} {strength:g} | {before:.2f} | {after:.2f} |", flush=True)
 
 
 def photographs_psnr(
-    network: torch.nn.Module, paths: Sequence[Path], noise: str, strength: float
+    denoiser: Denoiser, photographs: Sequence[Reference], noise: str, strength: float
 ) -> tuple[float, float]:
     """Mean PSNR in dB of gray photographs with a noise, and denoised."""
-    inferer = WholeSliceInferer()
     before, after = [], []
-    for path in paths:
-        clean = np.asarray(Image.open(path).convert("L")) / 255.0
+    for photograph in photographs:
+        clean, _ = photograph.load()
         noisy = NOISES[noise](clean, strength, np.random.default_rng(0))
-        with torch.inference_mode():
-            seen = torch.from_numpy(noisy[None, None].astype(np.float32))
-            denoised = inferer(seen, network)[0, 0].numpy()
-        before.append(_psnr(clean, noisy))
-        after.append(_psnr(clean, denoised))
+        denoised = denoiser.infer(noisy[None].astype(np.float32))[0].astype(np.float64)
+        before.append(psnr(clean, np.clip(noisy, 0.0, 1.0)))
+        after.append(psnr(clean, np.clip(denoised, 0.0, 1.0)))
     return float(np.mean(before)), float(np.mean(after))
-
-
-def _psnr(clean: NDArray[np.float64], image: NDArray[np.floating]) -> float:
-    return float(peak_signal_noise_ratio(clean, np.clip(image, 0.0, 1.0), data_range=1.0))
 
 
 @dataclass(frozen=True)
@@ -105,14 +96,11 @@ class LowDose:
 def simulate(folder: Path, *, slices: int, added: float) -> LowDose:
     """Bring a series to the dose at which noise of ``added`` HU is added in soft tissue."""
     series = find(folder).series[0]
-    step = series.slices / slices
-    chosen = [series.instances[int((i + 0.5) * step)] for i in range(slices)]
+    chosen = [series.instances[place] for place in spread(len(series.instances), slices)]
     images = [read(series, instance) for instance in chosen]
     padding = np.concatenate([image.padding for image in images])
     hu = np.where(padding, AIR, np.concatenate([image.hu for image in images]))
-    header = images[0].header
-    assert header is not None
-    spacing = float(header.PixelSpacing[0])
+    spacing = pixel_spacing(series)
     pairs = list(zip(hu, padding, strict=True))
     measured = measure_noise(pairs)
     if measured is None:
@@ -193,7 +181,7 @@ def main() -> None:
     model = load(options.model)
     denoiser = Denoiser(model, precision=options.precision, device="cpu")
     if options.photographs is not None:
-        photographs_table(model.network, options.photographs)
+        photographs_table(denoiser, options.photographs)
         print()
     if options.ct:
         low_dose_table(denoiser, options.ct, options.slices)

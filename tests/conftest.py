@@ -64,6 +64,23 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def assert_one_line(capsys: pytest.CaptureFixture[str], said: str) -> None:
+    """What a user reads of bad input holds ``said``, and is one line."""
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def two_slices(tmp_path: Path) -> Path:
+    """The first two files of the sample series."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for path in sorted(SAMPLE.glob("*.dcm"))[:2]:
+        shutil.copy(path, folder)
+    return folder
+
+
 @pytest.fixture
 def series_dir(tmp_path: Path) -> Path:
     """Three slices of the sample series, to be tampered with."""

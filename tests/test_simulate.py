@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import nibabel
@@ -13,18 +12,9 @@ import pytest
 from ctdenoise.cli import main
 from ctdenoise.hounsfield import tissue_masks
 from ctdenoise.series.pixels import read_image
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, assert_one_line
 
 FAST = ["--views", "180", "--threads", "1"]
-
-
-@pytest.fixture
-def series(tmp_path: Path) -> Path:
-    folder = tmp_path / "series"
-    folder.mkdir()
-    for path in sorted(SAMPLE.glob("*.dcm"))[:2]:
-        shutil.copy(path, folder)
-    return folder
 
 
 def simulate(series: Path, output: Path, dose: str, *options: str) -> list[Path]:
@@ -33,9 +23,9 @@ def simulate(series: Path, output: Path, dose: str, *options: str) -> list[Path]
     return sorted(output.rglob("*.dcm"))
 
 
-def test_simulated_series_is_derived_and_noisier(series: Path, tmp_path: Path) -> None:
-    before = {pydicom.dcmread(p).SOPInstanceUID: p for p in series.glob("*.dcm")}
-    made = simulate(series, tmp_path / "out", "0.6")
+def test_simulated_series_is_derived_and_noisier(two_slices: Path, tmp_path: Path) -> None:
+    before = {pydicom.dcmread(p).SOPInstanceUID: p for p in two_slices.glob("*.dcm")}
+    made = simulate(two_slices, tmp_path / "out", "0.6")
     assert len(made) == 2
     for path in made:
         dataset = pydicom.dcmread(path)
@@ -52,9 +42,9 @@ def test_simulated_series_is_derived_and_noisier(series: Path, tmp_path: Path) -
         np.testing.assert_array_equal(now.hu[was.padding], was.hu[was.padding])
 
 
-def test_seed_decides_the_noise(series: Path, tmp_path: Path) -> None:
+def test_seed_decides_the_noise(two_slices: Path, tmp_path: Path) -> None:
     runs = [
-        simulate(series, tmp_path / name, "0.5", "--seed", seed)
+        simulate(two_slices, tmp_path / name, "0.5", "--seed", seed)
         for name, seed in (("a", "1"), ("b", "1"), ("c", "2"))
     ]
     pixels = [[pydicom.dcmread(path).PixelData for path in run] for run in runs]
@@ -67,17 +57,17 @@ def test_seed_decides_the_noise(series: Path, tmp_path: Path) -> None:
     assert len(set(uids[0])) == len(set(pixels[0])) == 2
 
 
-def test_full_dose_changes_nothing(series: Path, tmp_path: Path) -> None:
-    made = simulate(series, tmp_path / "out", "1")
+def test_full_dose_changes_nothing(two_slices: Path, tmp_path: Path) -> None:
+    made = simulate(two_slices, tmp_path / "out", "1")
     values = sorted(pydicom.dcmread(p).PixelData for p in made)
-    assert values == sorted(pydicom.dcmread(p).PixelData for p in series.glob("*.dcm"))
+    assert values == sorted(pydicom.dcmread(p).PixelData for p in two_slices.glob("*.dcm"))
 
 
-def test_a_second_run_redoes_nothing(series: Path, tmp_path: Path) -> None:
-    made = simulate(series, tmp_path / "out", "0.5")
+def test_a_second_run_redoes_nothing(two_slices: Path, tmp_path: Path) -> None:
+    made = simulate(two_slices, tmp_path / "out", "0.5")
     made[0].unlink()
     kept = made[1].stat().st_mtime_ns
-    again = simulate(series, tmp_path / "out", "0.5")
+    again = simulate(two_slices, tmp_path / "out", "0.5")
     assert again == made
     assert again[1].stat().st_mtime_ns == kept
 
@@ -96,22 +86,20 @@ def test_bad_settings_are_one_line(
 ) -> None:
     where = ["--input", str(SAMPLE), "--output", str(tmp_path / "out")]
     assert main(["simulate", *where, *options]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys, said)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_simulated_series_can_be_denoised(series: Path, tmp_path: Path) -> None:
-    simulate(series, tmp_path / "low", "0.5")
+def test_a_simulated_series_can_be_denoised(two_slices: Path, tmp_path: Path) -> None:
+    simulate(two_slices, tmp_path / "low", "0.5")
     arguments = ["run", "--input", str(tmp_path / "low"), "--output", str(tmp_path / "out")]
     assert main(arguments) == 0
     (path, _) = sorted((tmp_path / "out").rglob("*.dcm"))
     assert pydicom.dcmread(path).SeriesDescription.endswith("ctdenoise dose 0.5 ctdenoise 1")
 
 
-def test_nifti_in_nifti_out(series: Path, tmp_path: Path) -> None:
-    volume = np.stack([read_image(p).hu[0, ::4, ::4] for p in sorted(series.glob("*.dcm"))])
+def test_nifti_in_nifti_out(two_slices: Path, tmp_path: Path) -> None:
+    volume = np.stack([read_image(p).hu[0, ::4, ::4] for p in sorted(two_slices.glob("*.dcm"))])
     affine = np.diag([2.8, 2.8, 8.0, 1.0])
     nibabel.save(nibabel.Nifti1Image(volume.T.astype(np.int16), affine), tmp_path / "v.nii.gz")
     assert simulate(tmp_path / "v.nii.gz", tmp_path / "out", "0.5") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pydicom.uid import UID
 
@@ -70,18 +70,12 @@ class Provenance:
     level: Level
     keep_primary: bool = False
     keep_private: bool = False
+    contribution: ClassVar[str] = CONTRIBUTION
+    code: ClassVar[tuple[str, str]] = ("113087", "Smoothing")
 
     @property
     def label(self) -> str:
         return f"{NAME} {self.strength:g}"
-
-    @property
-    def contribution(self) -> str:
-        return CONTRIBUTION
-
-    @property
-    def code(self) -> tuple[str, str]:
-        return "113087", "Smoothing"
 
     def description(self) -> str:
         level = self.level
@@ -116,18 +110,12 @@ class SimulatedDose:
     seed: int
     keep_primary: bool = False
     keep_private: bool = False
+    contribution: ClassVar[str] = "Simulation of a lower dose"
+    code: ClassVar[tuple[str, str]] = ("113042", "Pixel by pixel addition")
 
     @property
     def label(self) -> str:
         return f"{NAME} dose {self.dose:g}"
-
-    @property
-    def contribution(self) -> str:
-        return "Simulation of a lower dose"
-
-    @property
-    def code(self) -> tuple[str, str]:
-        return "113042", "Pixel by pixel addition"
 
     def description(self) -> str:
         scan = self.scan

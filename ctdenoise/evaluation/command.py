@@ -14,6 +14,7 @@ from ctdenoise.evaluation.methods import parse_method
 from ctdenoise.evaluation.report import write_report
 from ctdenoise.evaluation.summary import markdown
 from ctdenoise.progress import Progress
+from ctdenoise.series.model import spread
 
 
 def run_evaluation(
@@ -49,7 +50,7 @@ def run_evaluation(
             raise CTDenoiseError("--reference goes with one --input and without --noise")
         images = pairs(inputs[0], reference)
         if slices:
-            images = images[:: max(1, len(images) // slices)]
+            images = [images[i] for i in spread(len(images), slices)]
         wanted = [Noise(PAIR, 0.0)]
     if not methods:
         raise CTDenoiseError("give --methods")

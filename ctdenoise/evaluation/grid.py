@@ -7,11 +7,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import astuple, dataclass, fields
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from ctdenoise.evaluation.methods import Method, Seen
 from ctdenoise.evaluation.metrics import Figure, figures
 from ctdenoise.hounsfield import HU, Mask, tissue_masks
 from ctdenoise.progress import Progress
+
+_Result = TypeVar("_Result")
 
 FIGURES = "figures.csv"
 SETTINGS = "evaluation.json"
@@ -102,42 +105,46 @@ def evaluate(grid: Grid, output: Path, progress: Progress, threads: int) -> list
     """
     rows = read_rows(output / FIGURES)
     done = {row.key for row in rows}
-    jobs = [
-        (reference, noise, seed)
-        for noise in grid.noises
-        for reference in grid.judged
-        for seed in grid.seeds
-    ]
-    missing = {
-        job: [
-            m
-            for m in grid.methods
-            if (job[0].name, job[0].group, str(job[1]), job[2], m.name) not in done
-        ]
-        for job in jobs
-    }
-    todo = [job for job in jobs if missing[job]]
-    wanted = {(r.name, r.group, str(n), s, m.name) for r, n, s in jobs for m in grid.methods}
-    if not todo:
-        return [row for row in rows if row.key in wanted]
-    needing = {method.name for job in todo for method in missing[job]}
-    settings = _tune(grid, [m for m in grid.methods if m.name in needing], progress, threads)
-    progress.start("evaluation", len(todo))
-    with _Table(output / FIGURES, rows) as table, ThreadPoolExecutor(threads) as pool:
-        try:
-            futures = [pool.submit(_judge, *job, missing[job], settings) for job in todo]
-            for future in as_completed(futures):
-                made = future.result()
+    wanted, todo = set(), []
+    for noise, reference, seed in product(grid.noises, grid.judged, grid.seeds):
+        keys = {
+            m: (reference.name, reference.group, str(noise), seed, m.name) for m in grid.methods
+        }
+        wanted |= set(keys.values())
+        missing = [method for method, key in keys.items() if key not in done]
+        if missing:
+            todo.append((reference, noise, seed, missing))
+    if todo:
+        needing = {method.name for *_, missing in todo for method in missing}
+        settings = _tune(grid, [m for m in grid.methods if m.name in needing], progress, threads)
+        with _Table(output / FIGURES, rows) as table:
+            jobs = [(*job, settings) for job in todo]
+            for made in _in_parallel("evaluation", _judge, jobs, progress, threads):
                 table.add(made)
                 rows += made
                 for row in made:
                     if row.metric == FAILED:
                         progress.say(f"{row.image}, {row.noise}, {row.method}: {row.where}")
+    return [row for row in rows if row.key in wanted]
+
+
+def _in_parallel(
+    what: str,
+    function: Callable[..., _Result],
+    jobs: Sequence[tuple[Any, ...]],
+    progress: Progress,
+    threads: int,
+) -> Iterator[_Result]:
+    """Results of all jobs, as they come."""
+    progress.start(what, len(jobs))
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for future in as_completed([pool.submit(function, *job) for job in jobs]):
+                yield future.result()
                 progress.advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
             progress.finish()
-    return [row for row in rows if row.key in wanted]
 
 
 def note_settings(output: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
@@ -270,22 +277,13 @@ def _tune(
 ) -> dict[tuple[str, str, str], float]:
     """The best setting of each method for each kind of image and noise, on the validation."""
     tunable = [method for method in methods if len(method.settings) > 1]
-    jobs = [(r, n) for n in grid.noises for r in grid.validation]
+    jobs = [(r, n, grid.seeds[0], tunable) for n in grid.noises for r in grid.validation]
     if not tunable or not jobs:
         return {}
     errors: dict[tuple[str, str, str], list[list[float]]] = {}
-    progress.start("tuning", len(jobs))
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            futures = {pool.submit(_errors, r, n, grid.seeds[0], tunable): (r, n) for r, n in jobs}
-            for future in as_completed(futures):
-                reference, noise = futures[future]
-                for name, found in future.result().items():
-                    errors.setdefault((name, reference.kind, str(noise)), []).append(found)
-                progress.advance(1)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            progress.finish()
+    for made in _in_parallel("tuning", _errors, jobs, progress, threads):
+        for key, found in made.items():
+            errors.setdefault(key, []).append(found)
     by_name = {method.name: method for method in tunable}
     return {
         key: by_name[key[0]].settings[int(np.argmin(np.mean(found, axis=0)))]
@@ -295,8 +293,11 @@ def _tune(
 
 def _errors(
     reference: Reference, noise: Noise, seed: int, methods: Sequence[Method]
-) -> dict[str, list[float]]:
-    """Mean squared error by setting: in soft tissue for CT, of all pixels for a photograph."""
+) -> dict[tuple[str, str, str], list[float]]:
+    """Mean squared error of each setting, by method, kind and noise.
+
+    Of CT it is in soft tissue, of a photograph over all pixels.
+    """
     try:
         image, padding, seen = noisy_image(reference, noise, seed)
     except Exception:  # it is a gap where it is judged, or says so nowhere: it tunes nothing
@@ -314,7 +315,8 @@ def _errors(
             return float("inf")
         return found if np.isfinite(found) else float("inf")
 
-    return {m.name: [error(m, setting) for setting in m.settings] for m in methods}
+    kind, said = reference.kind, str(noise)
+    return {(m.name, kind, said): [error(m, s) for s in m.settings] for m in methods}
 
 
 def _said(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +15,12 @@ from PIL import Image as PILImage
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import AIR, HU, HUWindow, Mask
 from ctdenoise.noise.low_dose import Scan, low_dose_noise
+from ctdenoise.noise.named import named_generator
 from ctdenoise.noise.photographic import NOISES, mixture, poisson
 from ctdenoise.series import Instance, Series, find, read
+from ctdenoise.series.model import spread
 from ctdenoise.simulate import matched_scan, pixel_spacing, some_slices
-from ctdenoise.training.images import IMAGE_SUFFIXES
+from ctdenoise.training.images import find_images
 
 Kind = Literal["photograph", "ct"]
 LOW_DOSE = "lowdose"
@@ -76,7 +78,7 @@ class Reference:
         load: gives it, (H, W) in [0, 1] or HU, and its padding.
         spacing: of pixels in mm; 0 for a photograph.
         scan: of a series, for simulated low dose.
-        partner: gives the noisy image of a real pair.
+        partner: gives the noisy image of a real pair, and its padding.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Reference:
     load: Callable[[], tuple[HU, Mask]]
     spacing: float = 0.0
     scan: Callable[[], Scan] | None = None
-    partner: Callable[[], HU] | None = None
+    partner: Callable[[], tuple[HU, Mask]] | None = None
 
     def noisy(self, image: HU, padding: Mask, noise: Noise, seed: int) -> HU:
         """The image (H, W) with the noise of a seed; padding stays.
@@ -97,9 +99,8 @@ class Reference:
         if noise.name == PAIR:
             if self.partner is None:
                 raise CTDenoiseError(f"{self.name}: has no partner")
-            return self.partner()
-        digest = hashlib.sha256(f"{seed} {noise} {self.group} {self.name}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+            return self.partner()[0]
+        rng = named_generator(seed, f"{noise} {self.group} {self.name}")
         if noise.name == LOW_DOSE:
             if self.scan is None:
                 raise CTDenoiseError(f"{noise}: is for CT, {self.name} is a photograph")
@@ -175,6 +176,9 @@ def pairs(noisy: Path, reference: Path) -> list[Reference]:
     common = sorted(set(places[0]) & set(places[1]))
     if not common:
         raise CTDenoiseError(f"{noisy} and {reference}: no slice is at the same position")
+    noisy_spacing, spacing = (pixel_spacing(side[0][0]) for side in sides)
+    if abs(noisy_spacing - spacing) > 1e-3:
+        raise CTDenoiseError("the pair differs in pixel spacing: its pixels do not correspond")
     found = []
     for place in common:
         (noisy_series, low), (full_series, full) = (side[place] for side in places)
@@ -183,19 +187,15 @@ def pairs(noisy: Path, reference: Path) -> list[Reference]:
                 f"at {place:g} mm: {low.columns}x{low.rows} and {full.columns}x{full.rows} "
                 "pixels; a pair has slices of one size"
             )
-        if abs(pixel_spacing(noisy_series) - pixel_spacing(full_series)) > 1e-3:
-            raise CTDenoiseError("the pair differs in pixel spacing: its pixels do not correspond")
-        load = _loader(full_series, full)
-        partner = _loader(noisy_series, low)
         found.append(
             Reference(
                 name=f"slice at {place:g} mm",
                 group="series 1",
                 identity=f"{noisy_series.uid} {full_series.uid}",
                 kind="ct",
-                load=load,
-                spacing=pixel_spacing(full_series),
-                partner=lambda partner=partner: partner()[0],  # type: ignore[misc]
+                load=_loader(full_series, full),
+                spacing=spacing,
+                partner=_loader(noisy_series, low),
             )
         )
     return found
@@ -208,21 +208,16 @@ def _position(instance: Instance) -> float:
 
 
 def _photographs(path: Path) -> list[Reference]:
-    if path.is_file():
-        files = [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
-        root = path.parent
-    else:
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        root = path
+    root = path.parent if path.is_file() else path
     return [
         Reference(
             name=str(file.relative_to(root)),
             group=f"{root.name}/{file.relative_to(root)}",
             identity=hashlib.sha256(file.read_bytes()).hexdigest(),
             kind="photograph",
-            load=lambda file=file: _photograph(file),  # type: ignore[misc]
+            load=partial(_photograph, file),
         )
-        for file in files
+        for file in find_images(path)
     ]
 
 
@@ -243,8 +238,6 @@ def _photograph(path: Path) -> tuple[HU, Mask]:
 def _slices(series: Series, group: str, count: int | None) -> list[Reference]:
     spacing = pixel_spacing(series)
     scan = cache(lambda: matched_scan(Scan(), some_slices(series), spacing))
-    step = max(1.0, series.slices / count) if count else 1.0
-    chosen = sorted({int((i + 0.5) * step) for i in range(int(series.slices / step))})
     frames = [(one, frame) for one in series.instances for frame in range(one.frames)]
     return [
         Reference(
@@ -256,7 +249,7 @@ def _slices(series: Series, group: str, count: int | None) -> list[Reference]:
             spacing=spacing,
             scan=scan,
         )
-        for place in chosen
+        for place in spread(series.slices, count or series.slices)
     ]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from skimage.restoration import estimate_sigma
 
 from ctdenoise.denoiser import Denoiser, match_level
@@ -16,7 +15,6 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.images import Kind
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum, require_bm3d
 from ctdenoise.hounsfield import HU, Mask
-from ctdenoise.inferer import WholeSliceInferer
 from ctdenoise.measured_noise import measure_noise, noise_level
 from ctdenoise.models.registry import EMBEDDED, load
 
@@ -123,17 +121,14 @@ def _from_python(text: str) -> Method:
 
 def _model(text: str) -> Method:
     denoiser = Denoiser(load(text))
-    network, inferer = denoiser.network, WholeSliceInferer()
 
     def denoise(seen: Seen, _: float) -> HU:
         if seen.kind == "ct":
             hu, padding = seen.noisy[None], seen.padding[None]
             level = match_level(denoiser.card, measure_noise([(seen.noisy, seen.padding)]))
             return np.asarray(denoiser(hu, padding, level)[0], dtype=np.float64)
-        with torch.inference_mode():
-            image = torch.from_numpy(seen.noisy[None, None].astype(np.float32))
-            denoised = inferer(image.to(denoiser.device), network)[0, 0].cpu().numpy()
-        return np.asarray(denoised, dtype=np.float64)
+        image = denoiser.infer(seen.noisy[None].astype(np.float32))[0]
+        return np.asarray(image, dtype=np.float64)
 
     name = text if text in EMBEDDED else f"{denoiser.card.name}@{denoiser.digest[:8]}"
     return Method(name, denoise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,11 @@ from scipy.ndimage import sobel
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ctdenoise.evaluation.images import WINDOWS, Kind
-from ctdenoise.evaluation.texture import flat_patches, noise_power_spectrum, radial
+from ctdenoise.evaluation.texture import spectrum_within
 from ctdenoise.hounsfield import HU, Mask, tissue_masks
+
+NOISE_TISSUE = "fat_and_soft_tissue"
+"""Where the spectrum of noise is measured."""
 
 LEAST_PIXELS = 500
 """Fewer of a tissue class say nothing: the figure is left out."""
@@ -33,7 +37,8 @@ def figures(
     if kind == "photograph":
         return _photograph(reference, denoised)
     found = []
-    for name, mask in tissue_masks(reference, padding).items():
+    masks = tissue_masks(reference, padding)
+    for name, mask in masks.items():
         if np.count_nonzero(mask) >= LEAST_PIXELS:
             error = (denoised - reference)[mask]
             before = (noisy - reference)[mask]
@@ -45,9 +50,9 @@ def figures(
             found.append(Figure("bias", name, float(np.mean((denoised - noisy)[mask])), "HU"))
     for name, window in WINDOWS.items():
         seen = [np.clip(window.to_unit(image), 0.0, 1.0) for image in (reference, denoised)]
-        found.append(Figure("psnr", name, _psnr(*seen), "dB"))
+        found.append(Figure("psnr", name, psnr(*seen), "dB"))
         found.append(Figure("ssim", name, _ssim(*seen)))
-    found += _texture(reference, padding, denoised - reference, spacing)
+    found += _texture(denoised - reference, masks, spacing)
     found.append(Figure("residual_on_edges", "all", _on_edges(reference, padding, noisy, denoised)))
     return found
 
@@ -55,12 +60,13 @@ def figures(
 def _photograph(reference: HU, denoised: HU) -> list[Figure]:
     clipped = np.clip(denoised, 0.0, 1.0)
     return [
-        Figure("psnr", "all", _psnr(reference, clipped), "dB"),
+        Figure("psnr", "all", psnr(reference, clipped), "dB"),
         Figure("ssim", "all", _ssim(reference, clipped)),
     ]
 
 
-def _psnr(reference: HU, image: HU) -> float:
+def psnr(reference: HU, image: HU) -> float:
+    """PSNR in dB of images in [0, 1]; infinite where they are the same."""
     if np.array_equal(reference, image):
         return float("inf")
     return float(peak_signal_noise_ratio(reference, image, data_range=1.0))
@@ -72,17 +78,14 @@ def _ssim(reference: HU, image: HU) -> float:
     return float(structural_similarity(reference, image, data_range=1.0))
 
 
-def _texture(reference: HU, padding: Mask, error: HU, spacing: float) -> list[Figure]:
+def _texture(error: HU, masks: Mapping[str, Mask], spacing: float) -> list[Figure]:
     """Frequency content of the error in soft tissue: denoisers that leave blotches lower it."""
-    mask = tissue_masks(reference, padding)["fat_and_soft_tissue"]
-    corners = flat_patches(reference, mask)
-    if not corners or not spacing:
+    nps = spectrum_within(error, masks[NOISE_TISSUE], spacing)
+    if nps is None:
         return []
-    patches = [error[top : top + 32, left : left + 32] for top, left in corners]
-    nps = radial(noise_power_spectrum(patches, spacing), spacing)
     return [
-        Figure("nps_mean_frequency", "fat_and_soft_tissue", nps.mean_frequency, "1/mm"),
-        Figure("nps_peak_frequency", "fat_and_soft_tissue", nps.peak_frequency, "1/mm"),
+        Figure("nps_mean_frequency", NOISE_TISSUE, nps.mean_frequency, "1/mm"),
+        Figure("nps_peak_frequency", NOISE_TISSUE, nps.peak_frequency, "1/mm"),
     ]
 
 

@@ -19,9 +19,10 @@ from ctdenoise.derived.atomic import atomic_file
 from ctdenoise.evaluation.grid import FAILED, Grid, Row, by_metric, noisy_image
 from ctdenoise.evaluation.images import WINDOWS, Noise, Reference
 from ctdenoise.evaluation.methods import Method, Seen
+from ctdenoise.evaluation.metrics import NOISE_TISSUE
 from ctdenoise.evaluation.summary import MAIN, ranking
-from ctdenoise.evaluation.texture import flat_patches, noise_power_spectrum, radial
-from ctdenoise.hounsfield import HU, HUWindow, Mask, tissue_masks
+from ctdenoise.evaluation.texture import flat_patches, spectrum_within
+from ctdenoise.hounsfield import HU, TISSUE_CLASSES, HUWindow, Mask, tissue_masks
 
 _PHOTOGRAPH = {"photograph": HUWindow(0.0, 1.0)}
 _STYLE = """
@@ -71,7 +72,7 @@ def write_report(path: Path, grid: Grid, rows: Sequence[Row]) -> None:
 def _section(kind: str, noise: Noise, grid: Grid, rows: Sequence[Row]) -> str:
     parts = [f"<h2>{_text(kind)}, {_text(str(noise))}</h2>", _ranking(kind, noise, rows)]
     if kind == "ct":
-        parts.append(_bias(noise, rows))
+        parts.append(_bias(rows))
     worst = _worst(kind, grid, rows)
     if worst is not None:
         reference, seed = worst
@@ -119,13 +120,12 @@ def _ranking(kind: str, noise: Noise, rows: Sequence[Row]) -> str:
     return _svg(figure)
 
 
-def _bias(noise: Noise, rows: Sequence[Row]) -> str:
-    classes = ("air", "lung", "fat_and_soft_tissue", "bone")
+def _bias(rows: Sequence[Row]) -> str:
     lines = ["<table class='bias'><tr><th>mean change in HU</th>"]
-    lines += [f"<th>{name.replace('_', ' ')}</th>" for name in classes]
+    lines += [f"<th>{name.replace('_', ' ')}</th>" for name in TISSUE_CLASSES]
     for method in dict.fromkeys(row.method for row in rows):
         lines.append(f"</tr><tr><td>{_text(method)}</td>")
-        for name in classes:
+        for name in TISSUE_CLASSES:
             found = [r.value for r in by_metric(rows, "bias", name) if r.method == method]
             lines.append(f"<td>{np.mean(found):+.2f}</td>" if found else "<td>-</td>")
     return "".join(lines) + "</tr></table>"
@@ -149,17 +149,14 @@ def _worst(kind: str, grid: Grid, rows: Sequence[Row]) -> tuple[Reference, int] 
 def _spectra(
     reference: Reference, image: HU, padding: Mask, seen: Seen, shown: dict[str, HU]
 ) -> str:
-    mask = tissue_masks(image, padding)["fat_and_soft_tissue"]
-    corners = flat_patches(image, mask)
-    if not corners or not reference.spacing:
+    mask = tissue_masks(image, padding)[NOISE_TISSUE]
+    if not flat_patches(mask):
         return "<p class='note'>Too little soft tissue for a noise power spectrum.</p>"
     figure = Figure(figsize=(7, 3), layout="constrained")
     axis = figure.subplots()
     for name, made in {"noisy": seen.noisy, **shown}.items():
-        error = made - image
-        patches = [error[top : top + 32, left : left + 32] for top, left in corners]
-        nps = radial(noise_power_spectrum(patches, reference.spacing), reference.spacing)
-        if name != "identity" and nps.power.max() > 0:
+        nps = spectrum_within(made - image, mask, reference.spacing)
+        if name != "identity" and nps is not None and nps.power.max() > 0:
             axis.semilogy(nps.frequency, nps.power, label=name)
     axis.set_xlabel("spatial frequency, 1/mm")
     axis.set_ylabel("power of the error, HU² mm²")
@@ -176,12 +173,13 @@ def _panels(kind: str, reference: Reference, image: HU, seen: Seen, shown: dict[
         where = "" if kind == "photograph" else f", {name} {window.lower:g} to {window.upper:g} HU"
         parts.append("<div class='row'>")
         parts.append(_plain(image, window, f"reference{where}"))
+        noisy = _png(seen.noisy, window)
         for method, made in shown.items():
             if method == "identity":
                 continue
             parts.append(
                 "<figure><div class='both'>"
-                f"<img src='{_png(seen.noisy, window)}' alt='noisy'>"
+                f"<img src='{noisy}' alt='noisy'>"
                 f"<img class='after' src='{_png(made, window)}' alt='{_text(method)}'></div>"
                 "<input class='slide' type='range' value='50' aria-label='noisy or denoised'>"
                 f"<figcaption>noisy | {_text(method)}{where}</figcaption></figure>"

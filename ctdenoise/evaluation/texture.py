@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float64]
+_PATCH = 32
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,15 @@ def radial(spectrum: Image, spacing: float) -> RadialNPS:
     return RadialNPS(np.arange(1, last + 1) * step, power, float(spectrum.sum() * step**2))
 
 
-def flat_patches(image: Image, mask: NDArray[np.bool_], size: int = 32) -> list[tuple[int, int]]:
-    """Corners of squares that lie within ``mask``, side by side."""
-    rows, columns = image.shape
+def spectrum_within(image: Image, mask: NDArray[np.bool_], spacing: float) -> RadialNPS | None:
+    """Spectrum of noise (H, W) in HU from the squares within ``mask``; None where there is none."""
+    squares = [image[r : r + _PATCH, c : c + _PATCH] for r, c in flat_patches(mask)]
+    return radial(noise_power_spectrum(squares, spacing), spacing) if squares else None
+
+
+def flat_patches(mask: NDArray[np.bool_], size: int = _PATCH) -> list[tuple[int, int]]:
+    """Corners of squares that lie within ``mask`` (H, W), half a square apart."""
+    rows, columns = mask.shape
     return [
         (top, left)
         for top in range(0, rows - size + 1, size // 2)

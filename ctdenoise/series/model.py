@@ -13,6 +13,12 @@ from pydicom import Dataset
 from ctdenoise.hounsfield import HU, Mask
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Places of ``count`` slices of ``total``, each in the middle of its share; all if fewer."""
+    count = min(count, total)
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A file that takes no part, and why; ``damaged`` if it seems that it should have."""

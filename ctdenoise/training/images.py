@@ -124,10 +124,16 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises:
         CTDenoiseError: there is none.
     """
-    found = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = find_images(Path(folder))
     if not found:
         raise CTDenoiseError(f"{folder}: no image here; give a folder of photographs")
     return found
+
+
+def find_images(path: Path) -> list[Path]:
+    """All images below a folder, sorted by path, or the one that ``path`` is; none if none."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _read_photograph(path: Path, mode: str) -> NDArray[np.uint8]:

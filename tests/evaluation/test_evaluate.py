@@ -18,7 +18,7 @@ from ctdenoise.cli import main
 from ctdenoise.evaluation.grid import Row
 from ctdenoise.evaluation.images import Noise, references
 from ctdenoise.evaluation.summary import mean_with_interval
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, assert_one_line
 
 HALF = "tests.evaluation.conftest:half"
 Evaluate = Callable[..., int]
@@ -41,15 +41,6 @@ def rows_in(folder: Path) -> list[dict[str, str]]:
 def value(rows: list[dict[str, str]], **wanted: str) -> float:
     (row,) = [r for r in rows if wanted.items() <= r.items()]
     return float(row["value"])
-
-
-@pytest.fixture
-def two_slices(tmp_path: Path) -> Path:
-    folder = tmp_path / "two"
-    folder.mkdir()
-    for path in sorted(SAMPLE.glob("*.dcm"))[:2]:
-        shutil.copy(path, folder)
-    return folder
 
 
 def test_photographs(evaluate: Evaluate, photographs: Path, tmp_path: Path) -> None:
@@ -194,9 +185,7 @@ def test_bad_settings_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert evaluate("--input", photographs, *options) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys, said)
     assert not (tmp_path / "out").exists()
 
 

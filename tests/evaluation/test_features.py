@@ -15,7 +15,7 @@ from torchvision.models import resnet50
 from ctdenoise.cli import main
 from ctdenoise.evaluation.features import cosine, linear_cka, parse_encoder
 from ctdenoise.models.registry import load
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, assert_one_line
 
 
 def test_cka_of_itself_is_one_and_of_independent_ones_near_zero() -> None:
@@ -100,8 +100,6 @@ def test_bad_settings_are_one_line(
 ) -> None:
     where = ["--images", str(photographs), "--output", str(tmp_path / "out")]
     assert main(["features", *where, *options]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys, said)
     assert main(["features", "--images", str(photographs / "1.png"), *where[2:]]) == 2
     assert "two images or more" in capsys.readouterr().err
