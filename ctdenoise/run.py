@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from ctdenoise.denoiser import Denoiser, match_level
+from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import Writer
@@ -66,10 +67,7 @@ def run(
         CTDenoiseError: the input does not exist or cannot be unpacked, or the output folder
             cannot be written.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CTDenoiseError(f"{output}: cannot be created: {error.strerror}") from None
+    create_folder(output)
     report = RunReport(
         model={
             "name": denoiser.card.name,

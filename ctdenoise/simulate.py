@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import SimulatedDose
 from ctdenoise.errors import CTDenoiseError, one_line
@@ -57,6 +58,7 @@ def simulate(
     found = find(source, without=output)
     if not found.series:
         raise CTDenoiseError(f"{source}: no CT series to simulate a lower dose of")
+    create_folder(output)
     failed = 0
     for place, series in enumerate(found.series, start=1):
         what = f"series {place} of {len(found.series)}"

@@ -98,6 +98,22 @@ def test_a_simulated_series_can_be_denoised(two_slices: Path, tmp_path: Path) ->
     assert pydicom.dcmread(path).SeriesDescription.endswith("ctdenoise dose 0.5 ctdenoise 1")
 
 
+@pytest.mark.parametrize("command", ["simulate", "evaluate", "features", "run"])
+def test_a_file_in_the_place_of_the_output_is_one_line(
+    command: str, two_slices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    wanted = {
+        "simulate": ["--dose", "0.5"],
+        "evaluate": ["--noise", "gaussian:9", "--methods", "identity"],
+    }
+    source = "--images" if command == "features" else "--input"
+    where = [source, str(two_slices), "--output", str(tmp_path / "taken")]
+    assert main([command, *where, *wanted.get(command, [])]) == 2
+    assert_one_line(capsys, "taken: cannot be created")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_nifti_in_nifti_out(two_slices: Path, tmp_path: Path) -> None:
     volume = np.stack([read_image(p).hu[0, ::4, ::4] for p in sorted(two_slices.glob("*.dcm"))])
     affine = np.diag([2.8, 2.8, 8.0, 1.0])

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ctdenoise.errors import CTDenoiseError
+
 PARTIAL_SUFFIX = ".part"
 
 
@@ -25,3 +27,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def create_folder(path: Path) -> None:
+    """Make a folder, with those above it, if it is not there.
+
+    Raises:
+        CTDenoiseError: it cannot be made; a file may be in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CTDenoiseError(f"{path}: cannot be created: {error.strerror}") from None

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
-from ctdenoise.derived.atomic import atomic_file
+from ctdenoise.derived.atomic import atomic_file, create_folder
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.grid import noisy_image
 from ctdenoise.evaluation.images import PAPER_WINDOW, Noise, Reference
@@ -141,6 +141,7 @@ def analyse(
     side = min(LARGEST, *(min(hu.shape) for hu, _ in loaded)) // _STEP * _STEP
     if side < _STEP:
         raise CTDenoiseError(f"images must have {_STEP} pixels a side or more")
+    create_folder(output)
     progress.start("features", len(images))
     clean, noisy = [], []
     for image, (hu, _) in zip(images, loaded, strict=True):
@@ -162,7 +163,6 @@ def analyse(
                         rows.append(
                             (image.name, str(noise), f"F{stage}", name, pair, measure(a, b))
                         )
-    output.mkdir(parents=True, exist_ok=True)
     _write(output / "features.csv", ("image", "noise", "stage", "measure", "pair", "value"), rows)
     stages = [f"F{i}" for i in range(1, len(clean[0]) + 1)]
     means = {

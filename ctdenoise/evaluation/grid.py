@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ctdenoise.derived.atomic import atomic_file
+from ctdenoise.derived.atomic import atomic_file, create_folder
 from ctdenoise.errors import CTDenoiseError, one_line
 from ctdenoise.evaluation.images import Noise, Reference
 from ctdenoise.evaluation.methods import Method, Seen
@@ -158,7 +158,7 @@ def note_settings(output: Path, settings: dict[str, Any], *, overwrite: bool) ->
         raise CTDenoiseError(
             f"{output}: holds figures of other images or seeds; use --overwrite or another --output"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    create_folder(output)
     if overwrite:
         (output / FIGURES).unlink(missing_ok=True)
     with atomic_file(path) as partial:
