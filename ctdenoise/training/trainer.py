@@ -185,7 +185,8 @@ def supervised_trainer(
             state,
             # MONAI's own saver does not write atomically: a kill would leave half a file.
             DiskSaver(str(output), create_dir=True, require_empty=False, atomic=True),
-            n_saved=1,
+            # Ignite removes the oldest before it writes: alone, it would leave a moment without.
+            n_saved=2,
             global_step_transform=lambda *_: trainer.state.iteration,
         ),
     )

@@ -168,6 +168,13 @@ def test_killed_training_ends_as_an_unbroken_one(photographs: Path, tmp_path: Pa
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_a_checkpoint_is_there_while_the_next_is_written(train: Train, tmp_path: Path) -> None:
+    """The old one goes before the new one comes: one more must be kept than is needed."""
+    assert train("train_lite", output=tmp_path, settings=[*RANDOM, "epoch_length=2"]) == 0
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint_*.pt"))
+    assert kept == ["checkpoint_6.pt", "checkpoint_8.pt"]
+
+
 def losses(text: str) -> list[float]:
     return [float(found) for found in re.findall(r"-- loss: ([\d.]+)", text)]
 
