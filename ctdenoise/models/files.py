@@ -21,6 +21,8 @@ from ctdenoise.networks import CLIPDenoiser, DenseEncoder, DnCNN
 
 CARD_KEY = "ctdenoise"
 
+_DECODER_BLOCKS = ("decoder.bottom.0.weight", *(f"decoder.blocks.{i}.0.weight" for i in range(4)))
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -46,7 +48,7 @@ def save_model(path: str | Path, network: nn.Module, card: ModelCard) -> None:
 def load_model(path: Path, clip_weights: Path | None = None) -> LoadedModel:
     """Load a denoiser from our own format or a published checkpoint.
 
-    Width, layers and channels are read off the tensors; a DnCNN of ours loads as well.
+    Widths, layers and channels are read off the tensors; a DnCNN of ours loads as well.
 
     Args:
         path: safetensors, or a PyTorch file with a state dict (``{"params": ...}`` as well).
@@ -128,6 +130,7 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> nn.Module:
     try:
         width = tensors["encoder.conv3.weight"].shape[0]
         out_channels = tensors["decoder.last.weight"].shape[0]
+        decoder_widths = [tensors[name].shape[0] for name in _DECODER_BLOCKS]
     except KeyError as error:
         what = str(error).strip("'").split(".")[0]
         raise CTDenoiseError(
@@ -141,6 +144,7 @@ def _build(path: Path, tensors: Tensors, card: ModelCard) -> nn.Module:
             out_channels=out_channels,
             width=width,
             layers=layers,
+            decoder_widths=decoder_widths,
             residual=card.residual,
         )
     except (ValueError, IndexError) as error:

@@ -59,14 +59,18 @@ class Decoder(nn.Module):
         image_channels: channels of F0, the noisy image.
         out_channels: channels of the result.
         feature_channels: channels of F1..F4.
+        widths: channels of the five blocks, from 1/16 of the size to the full one.
     """
 
     def __init__(
-        self, image_channels: int, out_channels: int, feature_channels: Sequence[int]
+        self,
+        image_channels: int,
+        out_channels: int,
+        feature_channels: Sequence[int],
+        widths: Sequence[int],
     ) -> None:
         super().__init__()
         f1, f2, f3, f4 = feature_channels
-        widths = [f4 // 2, f3 // 2, f2 // 2, f1, f1]
         skips = [f3, f2, f1, image_channels]
         self.bottom = conv_block(f4, widths[0])
         self.blocks = nn.ModuleList(
@@ -98,6 +102,8 @@ class CLIPDenoiser(nn.Module):
         out_channels: channels of the result; by default as ``in_channels``.
         width: width of the encoder's stem; the decoder follows it. 64 is CLIP RN50.
         layers: blocks of the encoder's residual stages. (3, 4, 6) is CLIP RN50.
+        decoder_widths: channels of the decoder's five blocks, from 1/16 of the size to the full
+            one; by default the paper's: 8, 4, 2, 1 and 1 times ``width``.
         alpha: strength of the progressive feature augmentation in training.
         residual: predict the noise and subtract it, instead of the image. The paper
             predicts the image.
@@ -105,7 +111,8 @@ class CLIPDenoiser(nn.Module):
 
     Raises:
         ValueError: ``spatial_dims`` is not 2, or ``in_channels`` neither 1 nor 3, or a
-            residual network is asked for another number of channels than it gets.
+            residual network is asked for another number of channels than it gets, or the
+            decoder has not five widths.
 
     Source: Cheng, Liang, Tan, "Transfer CLIP for Generalizable Image Denoising", CVPR 2024.
     """
@@ -118,6 +125,7 @@ class CLIPDenoiser(nn.Module):
         out_channels: int | None = None,
         width: int = RN50_WIDTH,
         layers: Sequence[int] = RN50_LAYERS,
+        decoder_widths: Sequence[int] | None = None,
         alpha: float = 0.025,
         residual: bool = False,
         frozen: bool = True,
@@ -130,13 +138,16 @@ class CLIPDenoiser(nn.Module):
         out_channels = in_channels if out_channels is None else out_channels
         if residual and out_channels != in_channels:
             raise ValueError("a residual denoiser gives as many channels as it gets")
+        widths = decoder_widths or [8 * width, 4 * width, 2 * width, width, width]
+        if len(widths) != 5:
+            raise ValueError(f"the decoder has five blocks, got widths {tuple(widths)}")
         self.in_channels = in_channels
         self.residual = residual
         self.frozen = frozen
         self.first = gray_to_rgb() if in_channels == 1 else nn.Identity()
         self.encoder = DenseEncoder(width, layers)
         self.augment = ProgressiveFeatureAugmentation(alpha)
-        self.decoder = Decoder(3, out_channels, self.encoder.feature_channels)
+        self.decoder = Decoder(3, out_channels, self.encoder.feature_channels, widths)
         if frozen:
             freeze(self.encoder)
 

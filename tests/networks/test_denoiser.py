@@ -105,6 +105,7 @@ def test_network_can_be_scripted() -> None:
         ({"spatial_dims": 3}, "two-dimensional"),
         ({"in_channels": 2}, "1 or 3"),
         ({"layers": (3, 4, 6, 3)}, "three stages"),
+        ({"decoder_widths": (8, 8)}, "five blocks"),
         ({"residual": True, "in_channels": 1, "out_channels": 3}, "as many channels"),
     ],
 )
