@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    window = None if options.window == "auto" else _window(options.window)
+    window = _window(options)
     if not 0.0 <= options.strength <= 1.0:
         raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
     if options.report is not None and options.report.is_dir():
@@ -145,21 +145,28 @@ def _simulate(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     import torch
 
-    from ctdenoise.evaluation.command import run_evaluation
+    from ctdenoise.evaluation.command import Evaluation, run_evaluation
     from ctdenoise.progress import Progress
 
     threads = _threads(options)
     # Images go side by side, each on one thread.
     torch.set_num_threads(1)
-    return run_evaluation(
-        options.input,
-        options.output,
+    settings = Evaluation(
+        inputs=options.input,
         reference=options.reference,
         noises=_words(options.noise),
         methods=_words(options.methods),
         seeds=options.seeds,
         slices=options.slices,
+        validation=options.validation,
         tune_every=options.tune_every,
+        phantom=options.phantom,
+        window=_window(options),
+        protocol=options.protocol,
+    )
+    return run_evaluation(
+        settings,
+        options.output,
         threads=threads,
         overwrite=options.overwrite,
         progress=Progress("verbose" if options.verbose else "normal"),
@@ -170,7 +177,8 @@ def _features(options: argparse.Namespace) -> int:
     import torch
 
     from ctdenoise.evaluation.features import analyse, parse_encoder
-    from ctdenoise.evaluation.images import Noise, references
+    from ctdenoise.evaluation.images import references
+    from ctdenoise.evaluation.noises import Noise
     from ctdenoise.progress import Progress
 
     torch.set_num_threads(_threads(options))
@@ -196,15 +204,17 @@ def _join_window(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _window(text: str) -> HUWindow:
+def _window(options: argparse.Namespace) -> HUWindow | None:
     from ctdenoise.hounsfield import HUWindow
 
+    if options.window == "auto":
+        return None
     try:
-        lower, upper = (float(part) for part in text.split(","))
+        lower, upper = (float(part) for part in options.window.split(","))
         return HUWindow(lower, upper)
     except ValueError:
         raise CTDenoiseError(
-            f"--window {text}: give auto, or LOWER,UPPER in HU, such as --window -160,240"
+            f"--window {options.window}: give auto, or LOWER,UPPER in HU, such as --window -160,240"
         ) from None
 
 
@@ -229,6 +239,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _from_zero(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ctdenoise",
@@ -249,6 +263,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_threads_and_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: as for run")
     parser.add_argument("--verbose", action="store_true", help="a fault with its traceback")
+
+
+def _add_window(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--window",
+        default="auto",
+        metavar="auto|LO,HI",
+        help="HU that become the network's [0, 1]; auto matches the noise of the series",
+    )
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -292,14 +315,38 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help="models, nlm, tv, wavelet, curvature-flow, bm3d, bm3d-psd, identity, module:function",
     )
+    add(
+        "--protocol",
+        choices=["paper-ct"],
+        help="judge as the paper's CT test does: models see -1024 to 3072 HU as [0, 1], PSNR and "
+        "SSIM are of that range over the whole slice; for real pairs",
+    )
+    _add_window(parser)
     add("--seeds", type=_positive, default=1, metavar="N", help="of each noise (default: 1)")
     add("--slices", type=_positive, metavar="N", help="of each CT series (default: all)")
     add(
+        "--validation",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="what the classical methods are tuned on; nothing of it may be judged",
+    )
+    add(
         "--tune-every",
-        type=lambda text: 0 if text == "0" else _positive(text),
+        type=_from_zero,
         default=5,
         metavar="N",
-        help="each N-th image tunes the classical methods and is not judged (default: 5; 0: none)",
+        help="without --validation, each N-th image tunes the classical methods and is not judged "
+        "(default: 5; 0: none)",
+    )
+    add(
+        "--phantom",
+        type=_from_zero,
+        default=20,
+        metavar="N",
+        help="with CT and noise that is put in, judge on N scans of a phantom too (default: 20; "
+        "0: none)",
     )
     add("--overwrite", action="store_true", help="replace figures of something else")
     _add_threads_and_verbose(parser)
@@ -373,12 +420,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="for clip-rn50: CLIP's weights; a NAME (openai) is downloaded",
     )
     add("--decoder", type=Path, metavar="FILE", help="for clip-rn50: the decoder's weights")
-    add(
-        "--window",
-        default="auto",
-        metavar="auto|LO,HI",
-        help="HU that become the network's [0, 1]; auto matches the noise of the series",
-    )
+    _add_window(parser)
     add("--strength", type=float, default=1.0, metavar="0..1", help="1 is full (default)")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])

@@ -19,14 +19,14 @@ class Progress:
         self._terminal = sys.stderr.isatty() and verbosity != "quiet"
         self._bar: tqdm | None = None
 
-    def start(self, what: str, slices: int) -> None:
-        """A series begins."""
-        self._what, self._slices, self._done = what, slices, 0
+    def start(self, what: str, slices: int, unit: str = "slice") -> None:
+        """A series begins, or other work that is counted in ``unit``."""
+        self._what, self._slices, self._done, self._unit = what, slices, 0, unit
         self._started = self._said = time.monotonic()
         if self._terminal:
-            self._bar = tqdm(total=slices, desc=what, unit="slice", file=sys.stderr, leave=False)
+            self._bar = tqdm(total=slices, desc=what, unit=unit, file=sys.stderr, leave=False)
         else:
-            self.say(f"{what}: {slices} slices")
+            self.say(f"{what}: {slices} {unit}s")
 
     def advance(self, slices: int) -> None:
         """Slices are done."""
@@ -40,7 +40,8 @@ class Progress:
         if now - self._said >= 30.0 and self._done < self._slices:
             self._said = now
             left = (now - self._started) / self._done * (self._slices - self._done)
-            self.say(f"{self._what}: {self._done} of {self._slices} slices, {left:.0f} s left")
+            done = f"{self._done} of {self._slices} {self._unit}s"
+            self.say(f"{self._what}: {done}, {left:.0f} s left")
 
     def finish(self) -> None:
         """The series has ended, well or not."""

@@ -18,8 +18,9 @@ from torch import nn
 
 from ctdenoise.derived.atomic import atomic_file, create_folder
 from ctdenoise.errors import CTDenoiseError
-from ctdenoise.evaluation.grid import noisy_image
-from ctdenoise.evaluation.images import PAPER_WINDOW, Noise, Reference
+from ctdenoise.evaluation.images import Reference
+from ctdenoise.evaluation.noises import PAPER_WINDOW, Noise
+from ctdenoise.evaluation.subjects import noisy_image
 from ctdenoise.models.files import encoder_of
 from ctdenoise.models.registry import CLIP_RN50, EMBEDDED, clip_file, load
 from ctdenoise.models.tensors import read_tensors

@@ -14,7 +14,7 @@ from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.images import Kind
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum, require_bm3d
-from ctdenoise.hounsfield import HU, Mask
+from ctdenoise.hounsfield import HU, HUWindow, Mask
 from ctdenoise.measured_noise import measure_noise, noise_level
 from ctdenoise.models.registry import EMBEDDED, load
 
@@ -29,13 +29,13 @@ class Seen:
         noisy: the image (H, W) in [0, 1] or HU.
         padding: pixels that are no image.
         kind: which of the two.
-        truth: its noise; only BM3D with the true spectrum looks at it.
+        truth: its noise, where it is known; only BM3D with the true spectrum looks at it.
     """
 
     noisy: HU
     padding: Mask
     kind: Kind
-    truth: HU
+    truth: HU | None
 
     @property
     def sigma(self) -> float:
@@ -62,12 +62,13 @@ class Method:
         return self.function(seen, setting)
 
 
-def parse_method(text: str) -> Method:
+def parse_method(text: str, window: HUWindow | None = None) -> Method:
     """A method by name.
 
     Args:
         text: ``identity``, a classical method, ``bm3d-psd``, a model's name or file, or
             ``package.module:function``, a function of one image (H, W) that gives another.
+        window: HU that are [0, 1] to a model, whatever the noise; None matches the noise.
 
     Raises:
         CTDenoiseError: there is no such method, or it needs what is not installed.
@@ -84,7 +85,7 @@ def parse_method(text: str) -> Method:
     if ":" in text:
         return _from_python(text)
     try:
-        return _model(text)
+        return _model(text, window)
     except CTDenoiseError as error:
         known = ", ".join(["identity", *PEERS, TRUE_SPECTRUM])
         raise CTDenoiseError(
@@ -100,6 +101,8 @@ def _classical(name: str, peer: Tunable) -> Method:
 
 
 def _true_spectrum(seen: Seen, setting: float) -> HU:
+    if seen.truth is None:
+        raise CTDenoiseError("needs the true noise, which nobody knows here")
     return bm3d_with_spectrum([seen.truth])(seen.noisy, 1.0, setting)
 
 
@@ -119,13 +122,14 @@ def _from_python(text: str) -> Method:
     return Method(text, denoise)
 
 
-def _model(text: str) -> Method:
+def _model(text: str, window: HUWindow | None) -> Method:
     denoiser = Denoiser(load(text))
 
     def denoise(seen: Seen, _: float) -> HU:
         if seen.kind == "ct":
             hu, padding = seen.noisy[None], seen.padding[None]
-            level = match_level(denoiser.card, measure_noise([(seen.noisy, seen.padding)]))
+            noise = measure_noise([(seen.noisy, seen.padding)])
+            level = match_level(denoiser.card, noise, window)
             return np.asarray(denoiser(hu, padding, level)[0], dtype=np.float64)
         image = denoiser.infer(seen.noisy[None].astype(np.float32))[0]
         return np.asarray(image, dtype=np.float64)

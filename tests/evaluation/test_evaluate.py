@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ctdenoise.cli import main
-from ctdenoise.evaluation.grid import Row
-from ctdenoise.evaluation.images import Noise, references
+from ctdenoise.evaluation.images import references
+from ctdenoise.evaluation.noises import Noise
 from ctdenoise.evaluation.summary import mean_with_interval
+from ctdenoise.evaluation.table import Row
 from tests.conftest import SAMPLE, assert_one_line
 
 HALF = "tests.evaluation.conftest:half"
@@ -63,19 +65,23 @@ def test_photographs(evaluate: Evaluate, photographs: Path, tmp_path: Path) -> N
     expected = structural_similarity(clean, made, data_range=1.0)
     assert value(rows, metric="ssim", **at) == pytest.approx(expected)
     summary = (tmp_path / "out" / "summary.md").read_text()
-    assert summary.index("| lite |") < summary.index("| identity |") < summary.index(f"| {HALF} |")
+    assert (
+        summary.index("| lite |")
+        < summary.index("| identity (the noisy image) |")
+        < summary.index(f"| {HALF} |")
+    )
     page = (tmp_path / "out" / "report.html").read_text()
     assert "not a medical device" in page
     assert not re.findall(r"(?:src|href|url\()[=\s'\"]*(?:https?:)?//", page)
 
 
 def test_ct(evaluate: Evaluate, two_slices: Path, tmp_path: Path) -> None:
-    options = ["--input", two_slices, "--noise", "gaussian:40,lowdose:0.5"]
-    assert evaluate(*options, "--methods", "lite,identity") == 0
+    options = ["--input", two_slices, "--noise", "gaussian:40,lowdose:0.25", "--phantom", "8"]
+    assert evaluate(*options, "--methods", "lite") == 0
     rows = rows_in(tmp_path / "out")
     soft = "fat_and_soft_tissue"
-    for noise in ("gaussian:40", "lowdose:0.5"):
-        for image in ("slice 1", "slice 2"):
+    for noise in ("gaussian:40", "lowdose:0.25"):
+        for image in ("series 1, slice 1", "series 1, slice 2"):
             at = {"image": image, "noise": noise, "where": soft}
             assert value(rows, metric="rmse_ratio", method="identity", **at) == 1.0
             assert value(rows, metric="rmse_ratio", method="lite", **at) < 0.95
@@ -83,7 +89,7 @@ def test_ct(evaluate: Evaluate, two_slices: Path, tmp_path: Path) -> None:
             assert abs(value(rows, metric="bias", method="lite", **at)) < 1.0
             sharp = value(rows, metric="nps_mean_frequency", method="identity", **at)
             assert 0.2 < sharp < 0.8
-    at = {"image": "slice 1", "noise": "gaussian:40", "method": "identity", "where": soft}
+    at = {"image": "series 1, slice 1", "noise": "gaussian:40", "method": "identity", "where": soft}
     assert value(rows, metric="rmse", **at) == pytest.approx(40.0, rel=0.03)
     patient = str(pydicom.dcmread(next(two_slices.glob("*.dcm"))).PatientID)
     for name in ("figures.csv", "summary.md", "evaluation.json", "report.html"):
@@ -116,7 +122,7 @@ def test_other_images_do_not_mix(
     options = ["--noise", "gaussian:25", "--methods", "identity"]
     assert evaluate("--input", photographs, *options) == 0
     assert evaluate("--input", photographs / "1.png", *options) == 2
-    assert "holds figures of other images" in capsys.readouterr().err
+    assert "holds figures of something else (images)" in capsys.readouterr().err
     assert evaluate("--input", photographs / "1.png", *options, "--overwrite") == 0
 
 
@@ -196,7 +202,8 @@ def test_interval_is_over_groups() -> None:
     for group in range(5):
         level = rng.normal(0.0, 1.0)
         for image in range(50):
-            rows.append(Row(str(image), str(group), "ct", "n", 0, "m", 1.0, "x", "w", level, "HU"))
+            of = (str(image), str(group), "ct", "n", 0, "m", 1.0)
+            rows.append(Row(*of, "x", "w", np.nan, level, "HU"))
     mean = mean_with_interval(rows)
     assert mean.images == 250
     assert mean.upper - mean.lower > 0.5
@@ -211,7 +218,7 @@ def test_changed_pixels_are_other_images(
     assert evaluate(*options) == 0
     shutil.copy(photographs / "1.png", photographs / "2.png")
     assert evaluate(*options) == 2
-    assert "holds figures of other images" in capsys.readouterr().err
+    assert "holds figures of something else (images)" in capsys.readouterr().err
 
 
 def test_a_function_cannot_spoil_the_others(
@@ -228,3 +235,143 @@ def test_sixteen_bits_are_read_as_such(tmp_path: Path) -> None:
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     (found,) = references([tmp_path / "ramp.png"])
     np.testing.assert_allclose(found.load()[0], ramp / 65535.0)
+
+
+def test_the_phantom_tells_what_is_lost(
+    evaluate: Evaluate, two_slices: Path, tmp_path: Path
+) -> None:
+    """A mean over pixels takes noise, sharpness at every contrast, and no detectability."""
+    mean = "tests.evaluation.conftest:mean_of_neighbours"
+    options = ["--input", two_slices, "--noise", "lowdose:0.25", "--phantom", "12"]
+    assert evaluate(*options, "--methods", mean, "--slices", "1") == 0
+    rows = [r for r in rows_in(tmp_path / "out") if r["kind"] == "phantom"]
+    for contrast in ("+150 HU", "+800 HU"):
+        before, after = (
+            value(rows, metric="ttf_half", where=contrast, method=m) for m in ("identity", mean)
+        )
+        assert before == pytest.approx(0.29, rel=0.1)
+        assert after < 0.75 * before
+    assert value(rows, metric="noise", method="identity") == pytest.approx(24.0, rel=0.1)
+    assert value(rows, metric="noise_ratio", method=mean) < 0.65
+    low, high = (value(rows, metric="nps_mean_frequency", method=m) for m in (mean, "identity"))
+    assert low < 0.8 * high
+    for lesion in ("8 mm, +9 HU", "12 mm, +6 HU"):
+        kept = value(rows, metric="contrast_kept", where=lesion, method="identity")
+        assert kept == pytest.approx(1.0, abs=0.6)
+        seen = {m: value(rows, metric="auc", where=lesion, method=m) for m in ("identity", mean)}
+        assert 0.6 < seen["identity"] <= 1.0
+        lower = value(rows, metric="auc_lower", where=lesion, method=mean)
+        upper = value(rows, metric="auc_upper", where=lesion, method=mean)
+        assert lower <= seen[mean] <= upper
+        assert seen[mean] > seen["identity"] - 0.15
+    assert value(rows, metric="invented", method=mean) < 2.0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "channelized Hotelling observer" in page
+    assert "TTF, disc of +800 HU" in page
+
+
+def test_as_it_is_needs_no_truth(evaluate: Evaluate, two_slices: Path, tmp_path: Path) -> None:
+    mean = "tests.evaluation.conftest:mean_of_neighbours"
+    options = ["--input", two_slices, "--noise", "as-is", "--methods", f"lite,{mean}"]
+    assert evaluate(*options) == 0
+    rows = rows_in(tmp_path / "out")
+    assert {row["kind"] for row in rows} == {"ct"}
+    at = {"image": "series 1, slice 1"}
+    assert value(rows, metric="edge_kept", method="identity", **at) == 1.0
+    assert value(rows, metric="noise_ratio", method="identity", **at) == 1.0
+    assert value(rows, metric="edge_kept", method="lite", **at) > 0.97
+    assert value(rows, metric="edge_kept", method=mean, **at) < 0.85
+    for method in ("lite", mean):
+        assert value(rows, metric="noise_ratio", method=method, **at) < 0.5
+    assert not [row for row in rows if row["metric"] in ("rmse", "psnr")]
+
+
+def test_paper_protocol_sees_the_papers_window(
+    evaluate: Evaluate, two_slices: Path, tmp_path: Path, small_model: Path
+) -> None:
+    arguments = ["simulate", "--input", str(two_slices), "--output", str(tmp_path / "low")]
+    assert main([*arguments, "--dose", "0.5", "--views", "90", "--threads", "1"]) == 0
+    options = ["--input", tmp_path / "low", "--reference", two_slices, "--methods", small_model]
+    assert evaluate(*options, "--protocol", "paper-ct") == 0
+    summary = (tmp_path / "out" / "summary.md").read_text()
+    assert "| method | PSNR, dB | SSIM |" in summary
+    assert evaluate(*options, "--window", "-1024,3072", output="b") == 0
+    a, b = (
+        [r["value"] for r in rows_in(tmp_path / n) if r["where"].startswith("paper")]
+        for n in ("out", "b")
+    )
+    assert sorted(a) == sorted(b)
+    assert evaluate(*options, output="c") == 0
+    matched = [r["value"] for r in rows_in(tmp_path / "c") if r["where"].startswith("paper")]
+    assert sorted(matched) != sorted(a)
+
+
+def test_tuning_on_other_images(
+    evaluate: Evaluate, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (photographs / "0.png").rename(other / "0.png")
+    options = ["--input", photographs, "--noise", "gaussian:25", "--methods", "tv"]
+    assert evaluate(*options, "--validation", other) == 0
+    rows = rows_in(tmp_path / "out")
+    assert {row["image"] for row in rows} == {"1.png", "2.png", "3.png"}
+    note = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [name for _, name, _ in note["tuned_on"]] == ["0.png"]
+    shutil.copy(photographs / "1.png", other / "same.png")
+    capsys.readouterr()
+    assert evaluate(*options, "--validation", other, output="b") == 2
+    assert_one_line(capsys, "--validation holds images or series that are judged as well")
+
+
+def test_too_little_of_a_tissue_is_a_gap_that_is_said(
+    evaluate: Evaluate, two_slices: Path, tmp_path: Path
+) -> None:
+    """Half of each slice is cut away, where the spine is: no bone."""
+    for path in two_slices.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        pixels = dataset.pixel_array.copy()
+        pixels[pixels > 1024 + 180] = 1024 + 50
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(path)
+    options = ["--input", two_slices, "--noise", "gaussian:20", "--phantom", "0"]
+    assert evaluate(*options, "--methods", "identity") == 0
+    rows = rows_in(tmp_path / "out")
+    assert not [r for r in rows if r["where"] == "bone" and r["metric"] == "rmse"]
+    said = "bone: too few pixels in 2 of 2 images"
+    for name in ("summary.md", "report.html"):
+        assert said in (tmp_path / "out" / name).read_text()
+
+
+def test_a_shifted_pair_is_refused(
+    evaluate: Evaluate, two_slices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(two_slices, other)
+    for path in other.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient[0] += 5.0
+        dataset.save_as(path)
+    assert evaluate("--input", other, "--reference", two_slices, "--methods", "identity") == 2
+    assert_one_line(capsys, "begin at different corners")
+
+
+def test_two_reconstructions_of_one_patient_are_one_group(two_slices: Path, tmp_path: Path) -> None:
+    other = tmp_path / "sharp"
+    shutil.copytree(two_slices, other)
+    for path in other.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID += ".9"
+        dataset.SOPInstanceUID += ".9"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.save_as(path)
+    found = references([two_slices, other])
+    assert {r.group for r in found} == {"patient 1"}
+    assert len({r.name for r in found}) == 4
+
+
+def test_photographs_and_ct_in_one_folder(
+    photographs: Path, two_slices: Path, tmp_path: Path
+) -> None:
+    shutil.copy(next(two_slices.glob("*.dcm")), photographs)
+    assert sorted({r.kind for r in references([photographs])}) == ["ct", "photograph"]
