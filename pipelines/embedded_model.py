@@ -19,8 +19,10 @@ import numpy as np
 
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.evaluation.images import Reference, references
+from ctdenoise.evaluation.methods import parse_method
 from ctdenoise.evaluation.metrics import psnr
 from ctdenoise.evaluation.peers import PEERS, Tunable, bm3d_with_spectrum
+from ctdenoise.evaluation.summary import NOISY
 from ctdenoise.hounsfield import AIR, HU, TISSUE_CLASSES, Mask, tissue_masks
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.registry import load
@@ -187,7 +189,8 @@ def main() -> None:
         low_dose_table(denoiser, options.ct, options.slices)
         print()
     if options.lcd is not None:
-        phantom_table(denoiser, options.lcd)
+        methods = [parse_method(name) for name in (NOISY, options.model)]
+        print("\n".join(phantom_table(methods, options.lcd)))
 
 
 if __name__ == "__main__":

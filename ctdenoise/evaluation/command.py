@@ -78,7 +78,8 @@ def run_evaluation(
         "phantom_scans": grid.phantom.scans if grid.phantom else 0,
         "window": str(_window(settings)),
     }
-    note_settings(output, note, overwrite=overwrite)
+    weights = {method.name: method.digest for method in grid.methods if method.digest}
+    note_settings(output, note, weights, overwrite=overwrite)
     rows = evaluate(grid, output, progress, threads)
     write_results(output, grid, rows, settings.protocol)
     print((output / "summary.md").read_text(encoding="utf-8"))

@@ -52,11 +52,13 @@ class Method:
         name: by which figures name it.
         function: from what is seen and a setting to the denoised image (H, W).
         settings: worth trying.
+        digest: of a model's weights; empty for what has none.
     """
 
     name: str
     function: Callable[[Seen, float], HU]
     settings: Sequence[float] = (1.0,)
+    digest: str = ""
 
     def __call__(self, seen: Seen, setting: float) -> HU:
         return self.function(seen, setting)
@@ -135,4 +137,4 @@ def _model(text: str, window: HUWindow | None) -> Method:
         return np.asarray(image, dtype=np.float64)
 
     name = text if text in EMBEDDED else f"{denoiser.card.name}@{denoiser.digest[:8]}"
-    return Method(name, denoise)
+    return Method(name, denoise, digest=denoiser.digest)

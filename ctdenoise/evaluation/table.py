@@ -16,6 +16,7 @@ from ctdenoise.errors import CTDenoiseError
 FIGURES = "figures.csv"
 SETTINGS = "evaluation.json"
 FAILED = "failed"
+_WEIGHTS = "weights"
 LAST = "seconds"
 """The last figure of a method on an image: without it, the method did not finish there."""
 
@@ -50,15 +51,29 @@ def by_metric(rows: Sequence[Row], metric: str, where: str) -> Iterator[Row]:
     return (row for row in rows if row.metric == metric and row.where == where)
 
 
-def note_settings(output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+def note_settings(
+    output: Path, settings: Mapping[str, Any], weights: Mapping[str, str], *, overwrite: bool
+) -> None:
     """Write what is evaluated, or make sure that an earlier run had the same in mind.
+
+    Figures of a method whose weights are no longer those of the earlier run go.
+
+    Args:
+        output: folder of the table.
+        settings: all that figures depend on, but for the methods.
+        weights: digests of those methods that have weights.
+        overwrite: begin anew.
 
     Raises:
         CTDenoiseError: the folder holds the figures of something else.
     """
     path = output / SETTINGS
+    changed: set[str] = set()
     if path.exists() and not overwrite:
         earlier = _read_settings(path)
+        known = earlier.get(_WEIGHTS, {})
+        changed = {name for name in weights if known.get(name, weights[name]) != weights[name]}
+        weights = known | dict(weights)
         differs = [name for name in settings if earlier.get(name) != settings[name]]
         if differs:
             raise CTDenoiseError(
@@ -68,8 +83,12 @@ def note_settings(output: Path, settings: Mapping[str, Any], *, overwrite: bool)
     create_folder(output)
     if overwrite:
         (output / FIGURES).unlink(missing_ok=True)
+    elif changed:
+        rows = read_rows(output / FIGURES)
+        _write_rows(output / FIGURES, [row for row in rows if row.method not in changed])
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        noted = {**settings, _WEIGHTS: dict(weights)}
+        partial.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -104,14 +123,18 @@ def read_rows(path: Path) -> list[Row]:
     return [row for row in rows if row.key in finished]
 
 
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Row)])
+        writer.writerows(astuple(row) for row in rows)
+
+
 class Table:
     """The tidy table as it grows; begins with what was finished."""
 
     def __init__(self, path: Path, rows: Sequence[Row]) -> None:
-        with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([field.name for field in fields(Row)])
-            writer.writerows(astuple(row) for row in rows)
+        _write_rows(path, rows)
         self._file = path.open("a", newline="", encoding="utf-8")
 
     def __enter__(self) -> Table:

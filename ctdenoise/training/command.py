@@ -76,7 +76,7 @@ def find_config(name: str) -> Path:
     embedded = folder / f"{name.removesuffix('.json')}.json"
     if Path(name).parent == Path() and embedded.is_file():
         return embedded
-    others = ("inference", "metadata")
+    others = ("inference", "metadata", "results")
     known = sorted(path.stem for path in folder.glob("*.json") if path.stem not in others)
     raise CTDenoiseError(f"--config {name}: no such file; embedded recipes are {', '.join(known)}")
 

@@ -7,11 +7,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -375,3 +377,28 @@ def test_photographs_and_ct_in_one_folder(
 ) -> None:
     shutil.copy(next(two_slices.glob("*.dcm")), photographs)
     assert sorted({r.kind for r in references([photographs])}) == ["ct", "photograph"]
+
+
+def test_figures_of_changed_weights_are_made_anew(
+    evaluate: Evaluate, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    from ctdenoise.models.files import load_model, save_model
+
+    model = load_model(small_model)
+    path = tmp_path / "model.safetensors"
+    save_model(path, model.network, replace(model.card, name="mine"))
+    monkey = {"lite": path}
+    options = ["--input", photographs, "--noise", "gaussian:25", "--methods", "lite,tv"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctdenoise.models.registry.embedded_path", monkey.__getitem__)
+        assert evaluate(*options, "--tune-every", "0") == 0
+        before = rows_in(tmp_path / "out")
+        with torch.no_grad():
+            model.network.decoder.last.weight.mul_(0.5)
+        save_model(path, model.network, replace(model.card, name="mine"))
+        assert evaluate(*options, "--tune-every", "0") == 0
+    after = rows_in(tmp_path / "out")
+    at = {"image": "1.png", "metric": "psnr"}
+    assert value(before, method="lite", **at) != value(after, method="lite", **at)
+    # The other's figures, its time included, are those of the first run.
+    assert [r for r in before if r["method"] == "tv"] == [r for r in after if r["method"] == "tv"]
