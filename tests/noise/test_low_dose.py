@@ -7,12 +7,19 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.stats import poisson
 from skimage.transform import radon
 
 from ctdenoise.hounsfield import tissue_masks
 from ctdenoise.measured_noise import noise_level
-from ctdenoise.noise.low_dose import Scan, calibrate, full_dose_noise, low_dose_noise
-from ctdenoise.noise.projection import KERNELS, backproject, filter_views, project
+from ctdenoise.noise.low_dose import (
+    Scan,
+    calibrate,
+    full_dose_noise,
+    low_dose_noise,
+    poisson_quantiles,
+)
+from ctdenoise.noise.projection import KERNELS, backproject, detectors, filter_views, project
 from ctdenoise.series.pixels import read_image
 from tests.conftest import SAMPLE
 
@@ -53,6 +60,34 @@ def test_filtered_back_projection_gives_the_image_back() -> None:
     assert again[:20, :20].mean() == pytest.approx(0.0, abs=0.02)
 
 
+@pytest.mark.parametrize("shape", [(100, 60), (61, 100)])
+def test_projection_of_any_shape_keeps_the_sum(shape: tuple[int, int]) -> None:
+    y, x = (np.arange(n) - (n - 1) / 2 for n in shape)
+    image = (np.hypot(y[:, None] + 4, x[None, :] - 6) < 20).astype(float)
+    sums = project(torch.from_numpy(image), 90).numpy().sum(1)
+    np.testing.assert_allclose(sums, image.sum(), rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 33), (24, 41), (40, 24)])
+@pytest.mark.parametrize("count", [1, 2, 37, 38, 40])
+def test_back_projection_is_the_sum_of_every_view(shape: tuple[int, int], count: int) -> None:
+    size = detectors(shape)
+    views = np.random.default_rng(0).standard_normal((count, size)).astype(np.float32)
+    y, x = (np.arange(n) - (n - 1) / 2 for n in shape)
+    expected = np.zeros(shape)
+    for angle, view in zip(np.arange(count) * np.pi / count, views, strict=True):
+        at = y[:, None] * np.sin(angle) + x[None, :] * np.cos(angle)
+        expected += np.interp(at, np.arange(size) - (size - 1) / 2, view) * np.pi / count
+    actual = backproject(torch.from_numpy(views), shape).numpy()
+    np.testing.assert_allclose(actual, expected, atol=2e-5)
+
+
+def test_poisson_quantiles_are_those_of_scipy() -> None:
+    rank = (np.arange(256) + 0.5)[None, :] / 256
+    expected = np.geomspace(1e-9, 1e7, 400)[:, None]
+    assert np.array_equal(poisson_quantiles(rank, expected), poisson.ppf(rank, expected))
+
+
 @pytest.mark.parametrize("dose", [0.5, 0.25, 0.1])
 def test_total_noise_goes_with_one_over_the_root_of_the_dose(dose: float) -> None:
     hu, padding, inside = water()
@@ -73,6 +108,18 @@ def test_same_seed_same_noise_and_full_dose_none() -> None:
     assert np.array_equal(noise(0.25), noise(0.25))
     assert not np.array_equal(noise(0.25), noise(0.25, seed=1))
     assert np.abs(noise(1.0)).max() == 0.0
+
+
+def test_noise_does_not_depend_on_the_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = noise(0.25)
+        torch.set_num_threads(2)
+        two = noise(0.25)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(one, two)
 
 
 @pytest.mark.parametrize("kernel", ["ramp", "hann"])
