@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ctdenoise.errors import CTDenoiseError
-from ctdenoise.noise import AnyGaussian, Camera, WhiteGaussian
+from ctdenoise.noise import AnyGaussian, Camera, WhiteGaussian, correlated_noise
 from ctdenoise.training import NoisyPatches, ValidationImages, read_ct, read_photographs
 from ctdenoise.training.patches import BatchRow
 from tests.conftest import SAMPLE
@@ -118,3 +118,32 @@ def test_small_and_broken_photographs_are_said(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(CTDenoiseError, match=r"broken\.png: cannot be read"):
         patches(tmp_path)
+
+
+def test_streaks_have_their_direction_and_level() -> None:
+    """The autocorrelation is that of the filter: exp(-d^2 / (4 s^2)) along and across."""
+    rng = np.random.default_rng(0)
+    noise = correlated_noise((40, 64, 64), 5.0, rng, correlation=0.8, along=3.0, angle=0.0)
+    assert noise.std() == pytest.approx(5.0, rel=0.02)
+    for axis, shift, length in ((2, 3, 3.0), (1, 1, 0.8)):
+        found = np.mean(noise * np.roll(noise, shift, axis)) / noise.var()
+        assert found == pytest.approx(np.exp(-(shift**2) / (4 * length**2)), abs=0.03)
+    turned = correlated_noise((40, 64, 64), 5.0, rng, correlation=0.8, along=3.0, angle=np.pi / 2)
+    found = np.mean(turned * np.roll(turned, 3, 1)) / turned.var()
+    assert found == pytest.approx(np.exp(-9 / 36), abs=0.03)
+
+
+def test_uneven_noise_keeps_its_level() -> None:
+    clean = np.zeros((1, 96, 96), np.float32)
+    even, uneven = (
+        AnyGaussian(correlated=0.0, uneven=share, max_sigma=255.0) for share in (0.0, 1.0)
+    )
+    spread = []
+    for noise in (even, uneven):
+        rng = np.random.default_rng(3)
+        patches = np.stack([noise(clean, rng)[0][0] for _ in range(60)])
+        tiles = patches.reshape(60, 4, 24, 4, 24).std((2, 4)).reshape(60, 16)
+        spread.append(float(np.mean(tiles.std(1) / tiles.mean(1))))
+        assert np.sqrt(np.mean(patches**2)) == pytest.approx(np.sqrt(1 / 3), rel=0.15)
+    assert spread[0] < 0.05
+    assert spread[1] > 2 * spread[0]
