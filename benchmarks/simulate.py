@@ -9,7 +9,6 @@ most, in seconds. ``noise`` is low_dose_noise, of which the columns after it are
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import machine
 from ctdenoise.noise import low_dose
 from ctdenoise.series import find, read
 from ctdenoise.simulate import pixel_spacing
@@ -45,14 +45,6 @@ class Stopwatch:
             return result
 
         return run
-
-
-def machine() -> str:
-    """Cores and name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} x {names[0] if names else os.uname().machine}"
 
 
 def measure(path: Path, slices: int, scan: low_dose.Scan) -> tuple[Stopwatch, tuple[int, ...]]:

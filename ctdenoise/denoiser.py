@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ctdenoise.errors import CTDenoiseError
-from ctdenoise.hounsfield import HU, SOFT_TISSUE, HUWindow, Level, Mask
-from ctdenoise.inferer import WholeSliceInferer
+from ctdenoise.backends import Device, Precision, open_backend
+from ctdenoise.hounsfield import HU, SOFT_TISSUE, HUWindow, Mask
+from ctdenoise.level import Level, Seen
 from ctdenoise.measured_noise import MeasuredNoise
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import LoadedModel
-
-Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 WHOLE_RANGE = HUWindow(-1500.0, 4500.0)
 """All HU that a scanner gives, far enough from the edges, where a window fades out."""
@@ -61,20 +54,23 @@ def match_level(
         preserved_scale=card.preserved_scale,
         removal_limit=card.removal_limit,
         stride=card.stride if strided else 1,
+        local=card.local_level and noise is not None and window is None,
     )
 
 
 class Denoiser:
-    """A model on a device.
+    """A model on a backend.
 
     Args:
         model: the loaded model.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a GPU if there is one.
         precision: number format of the convolutions.
         batch_size: slices that go through the network at once.
+        backend: ``torch``, ``openvino``, or ``auto``, the fastest that is installed.
+        threads: of the CPU; None leaves it to the backend.
 
     Raises:
-        CTDenoiseError: the device is not there, or cannot do the precision.
+        CTDenoiseError: the backend or the device is not there, or cannot do the precision.
     """
 
     def __init__(
@@ -84,20 +80,26 @@ class Denoiser:
         device: str = "auto",
         precision: Precision = "fp32",
         batch_size: int = 1,
+        backend: str = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.device = choose_device(device)
-        if precision == "fp16" and self.device.type == "cpu":
-            raise CTDenoiseError("--precision fp16 needs a GPU; on a CPU use bf16 or fp32")
-        if self.device.type == "cuda":
-            # TF32 would make fp32 a format of ten bits.
-            torch.backends.cudnn.allow_tf32 = precision != "fp32"
-            torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         self.card = model.card
         self.digest = model.digest
         self.precision: Precision = precision
         self.batch_size = batch_size
-        self._network = model.network.to(self.device)
-        self._inferer = WholeSliceInferer()
+        self._backend = open_backend(
+            model, backend=backend, device=device, precision=precision, threads=threads
+        )
+
+    @property
+    def device(self) -> Device:
+        """Where the network is computed."""
+        return self._backend.device
+
+    @property
+    def backend(self) -> str:
+        """What computes it: ``torch`` or ``openvino``."""
+        return self._backend.name
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
         """Denoise slices.
@@ -112,42 +114,14 @@ class Denoiser:
             CTDenoiseError: the network gave something that is no number.
         """
         seen = level.to_network(hu, padding)
+        return level.from_network(hu, padding, seen, self.infer_all(seen, level), strength)
+
+    def infer_all(self, seen: Seen, level: Level) -> NDArray[np.float32]:
+        """What the network makes of what ``level`` shows it, in batches, of the same shape."""
         size = self.batch_size * level.stride**2
-        denoised = np.concatenate(
-            [self.infer(seen[i : i + size]) for i in range(0, len(seen), size)]
-        )
-        return level.from_network(hu, padding, seen, denoised, strength)
+        parts = range(0, len(seen.images), size)
+        return np.concatenate([self.infer(seen.images[i : i + size]) for i in parts])
 
     def infer(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
         """Images (N, H, W) in the network's range, such as photographs in [0, 1], denoised."""
-        with torch.inference_mode(), self._autocast():
-            batch = torch.from_numpy(seen[:, None]).to(self.device)
-            denoised = self._inferer(batch, self._network)
-        return np.asarray(denoised[:, 0].float().cpu().numpy(), dtype=np.float32)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of a name; ``auto`` is the first GPU, or the CPU.
-
-    Raises:
-        CTDenoiseError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise CTDenoiseError(f"--device {name}: use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise CTDenoiseError(f"--device {name}: use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise CTDenoiseError(f"--device {name}: no CUDA GPU here")
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise CTDenoiseError(f"--device {name}: there are {torch.cuda.device_count()} GPUs")
-    return device
+        return self._backend(np.ascontiguousarray(seen))

@@ -1,4 +1,4 @@
-"""Whole slices of any size through the network."""
+"""Whole slices of any size through a network, for MONAI's engines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch.nn import functional as F
 
-MULTIPLE = 32
+from ctdenoise.slices import margins
 
 
 class WholeSliceInferer(Inferer):
@@ -26,9 +26,7 @@ class WholeSliceInferer(Inferer):
         """Denoise ``inputs`` (B, S, H, W), of any H and W; each of the S is a slice of its own."""
         slices = inputs.flatten(0, 1).unsqueeze(1)
         height, width = slices.shape[-2:]
-        below, right = -height % MULTIPLE, -width % MULTIPLE
-        # A slice smaller than its padding cannot be mirrored.
-        mode = "reflect" if below < height and right < width else "replicate"
+        below, right, mode = margins(height, width)
         seen = F.pad(slices, (0, right, 0, below), mode=mode)
         if getattr(network, "in_channels", 1) == 3:
             seen = seen.expand(-1, 3, -1, -1)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ctdenoise.hounsfield import AIR, HU, SOFT_TISSUE, TISSUE_CLASSES, Mask
+from ctdenoise.smooth import Map, block_statistics, block_sums, gaussian_mean, refine
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,38 @@ def noise_correlation(hu: HU, padding: Mask, sigma: float) -> float:
     return float(np.clip(np.mean(products) / power, -1.0, 1.0))
 
 
+def relative_noise(hu: HU, padding: Mask) -> Map | None:
+    """How strong the noise is here, over what it typically is in the soft tissue of the slice.
+
+    Told by homogeneous soft tissue nearby; where there is none, it is that of the next.
+
+    Args:
+        hu: one slice (H, W).
+        padding: pixels that are no image.
+
+    Returns:
+        A smooth map (H, W), from 0.5 to 4, or None where there is too little soft tissue.
+    """
+    centred = (np.where(padding, AIR, hu) - SOFT_TISSUE).astype(np.float32)
+    mean, sigma = block_statistics(centred, _BLOCK)
+    lower, upper = (bound - SOFT_TISSUE for bound in TISSUE_CLASSES["fat_and_soft_tissue"])
+    soft = (mean > lower) & (mean < upper) & (sigma > 0.0) & (sigma < 200.0)
+    soft &= block_sums(padding, _BLOCK) == 0
+    if np.count_nonzero(soft) < _LEAST_BLOCKS:
+        return None
+    level = np.log(np.maximum(sigma, 1e-3))
+    typical = np.median(level[soft])
+    flat = soft
+    for _ in range(3):
+        weight = flat.astype(np.float32)
+        total = _FAITH * typical + gaussian_mean(weight * level, _BLOCKS_AROUND)
+        around = total / (_FAITH + gaussian_mean(weight, _BLOCKS_AROUND))
+        # What is well above that of its surroundings has an edge in it.
+        flat = soft & (level < around + 0.5)
+    relative = np.exp(np.clip(around - np.median(around[flat]), np.log(0.5), np.log(4.0)))
+    return refine(relative, hu.shape, _BLOCK)
+
+
 def series_noise_level(levels: Sequence[float | None]) -> float | None:
     """Noise of a series from that of its slices: the median of those that have one."""
     known = [level for level in levels if level is not None]
@@ -104,6 +137,16 @@ def series_noise_level(levels: Sequence[float | None]) -> float | None:
 
 
 _NOISE_PATCH = 9
+
+_BLOCK = 8
+"""Side in pixels of the blocks in which the noise is told from place to place."""
+
+_BLOCKS_AROUND = 3.0
+"""Standard deviation, in blocks, of the mean over the blocks around."""
+
+_LEAST_BLOCKS = 30
+_FAITH = 0.02
+"""Weight of the typical noise against that of the blocks around."""
 
 
 def _local_statistics(hu: HU) -> tuple[HU, HU]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,16 +16,16 @@ from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
-from ctdenoise.derived.writers import Writer
 from ctdenoise.errors import CTDenoiseError, one_line
-from ctdenoise.hounsfield import HU, HUWindow, Level, Mask
+from ctdenoise.hounsfield import HU, HUWindow, Mask
+from ctdenoise.level import Level
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
-from ctdenoise.report import RunReport, Seconds, SeriesReport
-from ctdenoise.series import Instance, Series, SourceImage, find, read
+from ctdenoise.report import RunReport, SeriesReport
+from ctdenoise.series import Series, find, read_frames
 from ctdenoise.series.archive import unpack
-from ctdenoise.statistics import ChangeStatistics
+from ctdenoise.stream import stream
 
 NOISE_SAMPLE = 8
 """Slices, spread over the series, from which its noise is measured beforehand."""
@@ -171,6 +169,7 @@ def _denoise(
         digest=denoiser.digest,
         strength=settings.strength,
         precision=denoiser.precision,
+        backend=denoiser.backend,
         device=denoiser.device.type,
         level=level,
         keep_primary=settings.keep_primary,
@@ -185,8 +184,10 @@ def _denoise(
         "preserved_scale_pixels": level.preserved_scale,
         "removal_limit": level.removal_limit,
         "stride": level.stride,
+        "local": level.local,
         "strength": settings.strength,
         "precision": denoiser.precision,
+        "backend": denoiser.backend,
         "device": str(denoiser.device),
     }
     writer = open_writer(
@@ -198,13 +199,20 @@ def _denoise(
         compression=settings.compression,
     )
     report.new_series_uid = provenance.derive_uid(series.uid)
-    statistics = ChangeStatistics()
-    for batch in _batches(series, denoiser.batch_size, report, progress):
-        _process(batch, level, settings.strength, denoiser, writer, statistics, progress, report)
-    with _timed(report.seconds, "writing"):
-        writer.close(complete=not report.left_out)
-    report.noise_before, report.noise_after = statistics.noise_before, statistics.noise_after
-    report.hu_change = statistics.hu_change
+    try:
+        stream(
+            series,
+            writer,
+            denoiser,
+            level,
+            settings.strength,
+            progress=progress,
+            report=report,
+        )
+        with report.seconds.timed("writing"):
+            writer.close()
+    finally:
+        writer.abandon()
     if report.slices_already_there:
         report.notes.append(f"{report.slices_already_there} slices were there from an earlier run")
     report.status = "partial" if report.left_out else "done"
@@ -213,90 +221,20 @@ def _denoise(
         report.reason = f"{len(report.left_out)} files could not be read: {first}"
 
 
-def _process(
-    batch: list[tuple[Instance, SourceImage]],
-    level: Level,
-    strength: float,
-    denoiser: Denoiser,
-    writer: Writer,
-    statistics: ChangeStatistics,
-    progress: Progress,
-    report: SeriesReport,
-) -> None:
-    before = [source.hu for _, source in batch]
-    after = [writer.finished(instance) for instance, _ in batch]
-    todo = [i for i, hu in enumerate(after) if hu is None]
-    already_there = sum(len(slices) for slices in after if slices is not None)
-    report.slices_already_there += already_there
-    progress.advance(already_there)
-    if todo:
-        hu = np.concatenate([before[i] for i in todo])
-        padding = np.concatenate([batch[i][1].padding for i in todo])
-        denoised = np.empty_like(hu)
-        for start in range(0, len(hu), denoiser.batch_size):
-            part = slice(start, start + denoiser.batch_size)
-            with _timed(report.seconds, "network"):
-                denoised[part] = denoiser(hu[part], padding[part], level, strength)
-            progress.advance(len(hu[part]))
-        ends = np.cumsum([len(before[i]) for i in todo])[:-1]
-        with _timed(report.seconds, "writing"):
-            for i, slices in zip(todo, np.split(denoised, ends), strict=True):
-                after[i] = writer.write(*batch[i], slices)
-    for (_, source), b, a in zip(batch, before, after, strict=True):
-        if a is not None:
-            statistics.add(b, a, source.padding)
-    report.instances += writer.uids([instance for instance, _ in batch])
-
-
-def _batches(
-    series: Series, size: int, report: SeriesReport, progress: Progress
-) -> Iterator[list[tuple[Instance, SourceImage]]]:
-    """Instances with their pixels, so many that a batch of the network can be filled.
-
-    A batch holds slices of one size only; a file that cannot be read is said and passed over.
-    """
-    batch: list[tuple[Instance, SourceImage]] = []
-    for instance in series.instances:
-        try:
-            with _timed(report.seconds, "reading"):
-                source = read(series, instance)
-        except CTDenoiseError as error:
-            report.left_out.append({"file": instance.path.name, "reason": str(error)})
-            progress.detail(str(error))
-            continue
-        if batch and source.stored.shape[1:] != batch[0][1].stored.shape[1:]:
-            yield batch
-            batch = []
-        batch.append((instance, source))
-        if sum(len(item.stored) for _, item in batch) >= size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _sample(series: Series) -> Iterator[tuple[HU, Mask]]:
-    places = np.linspace(0, len(series.instances) - 1, NOISE_SAMPLE).round()
     problem: CTDenoiseError | None = None
     readable = False
-    for place in sorted({int(p) for p in places}):
+    for place in _sample_places(len(series.instances)):
+        instance = series.instances[place]
         try:
-            source = read(series, series.instances[place])
+            for source in read_frames(series, instance, _sample_places(instance.frames)):
+                readable = True
+                yield source.hu[0], source.padding[0]
         except CTDenoiseError as error:
             problem = error
-            continue
-        frames = np.linspace(0, len(source.stored) - 1, NOISE_SAMPLE).round()
-        hu = source.hu
-        readable = True
-        yield from ((hu[f], source.padding[f]) for f in sorted({int(f) for f in frames}))
     if problem is not None and not readable:
         raise problem
 
 
-@contextmanager
-def _timed(seconds: Seconds, part: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        setattr(seconds, part, getattr(seconds, part) + time.perf_counter() - started)
+def _sample_places(count: int) -> list[int]:
+    return sorted({int(place) for place in np.linspace(0, count - 1, NOISE_SAMPLE).round()})

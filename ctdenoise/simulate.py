@@ -18,7 +18,7 @@ from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
 from ctdenoise.noise.named import named_generator
 from ctdenoise.progress import Progress
 from ctdenoise.run import series_folder
-from ctdenoise.series import Series, find, read
+from ctdenoise.series import Series, find, read_frames
 from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import group_value
 from ctdenoise.series.model import spread
@@ -68,6 +68,9 @@ def simulate(
         except CTDenoiseError as error:
             failed += 1
             progress.problem(f"{what}: refused: {error}")
+        except OSError as error:
+            failed += 1
+            progress.problem(f"{what}: failed: cannot be written: {error.strerror or error}")
         except Exception as error:  # one series that nobody foresaw does not stop the others
             failed += 1
             progress.problem(f"{what}: failed: unexpected {one_line(error)}")
@@ -132,17 +135,20 @@ def _simulate_series(
     made_by = SimulatedDose(simulation.dose, scan, simulation.seed)
     folder = output / series_folder(series)
     writer = open_writer(series, folder, made_by, None, overwrite=overwrite)
-    for instance in series.instances:
-        if writer.finished(instance) is None:
-            image = read(series, instance)
-            hu = image.hu
-            noise = [
-                noise_of_slice(*one, f"{instance.uid} {frame}", simulation, scan, spacing)
-                for frame, one in enumerate(zip(hu, image.padding, strict=True))
-            ]
-            writer.write(instance, image, np.where(image.padding, hu, hu + noise))
-        progress.advance(instance.frames)
-    writer.close(complete=True)
+    try:
+        for instance in series.instances:
+            for image, earlier in zip(
+                read_frames(series, instance), writer.finished(instance), strict=True
+            ):
+                if earlier is None:
+                    name = f"{instance.uid} {image.first}"
+                    hu, padding = image.hu, image.padding
+                    noise = noise_of_slice(hu[0], padding[0], name, simulation, scan, spacing)
+                    writer.write(instance, image, np.where(padding, hu, hu + noise))
+                progress.advance(1)
+        writer.close()
+    finally:
+        writer.abandon()
     progress.say(f"dose {simulation.dose:g} at {scan.photons:.3g} photons a ray, in {folder}")
 
 
@@ -153,8 +159,7 @@ def some_slices(series: Series) -> list[tuple[HU, Mask]]:
     for instance in series.instances:
         frames = [w - begin for w in wanted if begin <= w < begin + instance.frames]
         if frames:
-            image = read(series, instance)
-            hu = image.hu
-            chosen += [(hu[f], image.padding[f]) for f in frames]
+            images = read_frames(series, instance, frames)
+            chosen += [(image.hu[0], image.padding[0]) for image in images]
         begin += instance.frames
     return chosen

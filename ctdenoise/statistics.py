@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from ctdenoise.hounsfield import HU, TISSUE_CLASSES, Mask, tissue_masks
+import numpy as np
+from numpy.typing import NDArray
+
+from ctdenoise.hounsfield import AIR, HU, TISSUE_CLASSES, Mask
 from ctdenoise.measured_noise import noise_level, series_noise_level
+from ctdenoise.series.model import spread
+
+NOISE_SLICES = 32
+"""Slices, spread over a series, in which its noise is measured; the change is of them all."""
 
 
 class ChangeStatistics:
-    """Running figures of a series; memory does not grow with its slices."""
+    """Running figures of a series; memory does not grow with its slices.
 
-    def __init__(self) -> None:
+    Args:
+        slices: of the series.
+    """
+
+    def __init__(self, slices: int) -> None:
+        self._slices = slices
+        self._measured = frozenset(spread(slices, NOISE_SLICES))
         self._before: list[float | None] = []
         self._after: list[float | None] = []
         self._change = dict.fromkeys(TISSUE_CLASSES, 0.0)
         self._pixels = dict.fromkeys(TISSUE_CLASSES, 0)
 
-    def add(self, before: HU, after: HU, padding: Mask) -> None:
-        """Take in slices (F, H, W)."""
-        for b, a, p in zip(before, after, padding, strict=True):
-            self._before.append(noise_level(b, p))
-            self._after.append(noise_level(a, p))
-            for name, mask in tissue_masks(b, p).items():
-                self._change[name] += float(np.sum(a[mask] - b[mask]))
-                self._pixels[name] += int(np.count_nonzero(mask))
+    def add(self, place: int, before: HU, after: HU, padding: Mask) -> None:
+        """Take in the slice (H, W) at a place, from 0, in the series."""
+        if place in self._measured:
+            self._before.append(noise_level(before, padding))
+            self._after.append(noise_level(after, padding))
+        total = _local_total(np.where(padding, AIR, before).astype(np.float32))
+        change, native = after - before, ~padding
+        for name, (lower, upper) in TISSUE_CLASSES.items():
+            mask = (total >= lower * _PIXELS) & (total < upper * _PIXELS) & native
+            self._change[name] += float(change[mask].sum())
+            self._pixels[name] += int(np.count_nonzero(mask))
+
+    def merge(self, other: ChangeStatistics) -> None:
+        """Take in what another has gathered of the same series."""
+        self._before += other._before
+        self._after += other._after
+        for name in TISSUE_CLASSES:
+            self._change[name] += other._change[name]
+            self._pixels[name] += other._pixels[name]
+
+    def empty(self) -> ChangeStatistics:
+        """Of the same series, without what was gathered."""
+        return ChangeStatistics(self._slices)
 
     @property
     def noise_before(self) -> float | None:
@@ -41,3 +69,23 @@ class ChangeStatistics:
             name: self._change[name] / pixels if pixels else None
             for name, pixels in self._pixels.items()
         }
+
+
+_SIDE = 5
+_PIXELS = _SIDE**2
+
+
+def _local_total(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum over the 5 x 5 pixels around each, as :func:`ctdenoise.hounsfield.tissue_masks` takes.
+
+    Of whole HU it is exact in this precision, and takes a tenth of the time.
+    """
+    height, width = hu.shape
+    padded: NDArray[Any] = np.pad(hu, _SIDE // 2, mode="edge")
+    rows = padded[:height].copy()
+    for shift in range(1, _SIDE):
+        rows += padded[shift : shift + height]
+    total = rows[:, :width].copy()
+    for shift in range(1, _SIDE):
+        total += rows[:, shift : shift + width]
+    return total

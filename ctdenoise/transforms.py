@@ -17,7 +17,8 @@ from monai.transforms import MapTransform
 
 from ctdenoise.derived.provenance import Provenance
 from ctdenoise.derived.writers import file_name, write_derived
-from ctdenoise.hounsfield import HUWindow, Level
+from ctdenoise.hounsfield import HUWindow
+from ctdenoise.level import Level, Seen
 from ctdenoise.models.files import LoadedModel
 from ctdenoise.run import series_folder, series_level
 from ctdenoise.series import find
@@ -42,8 +43,8 @@ def dicom_items(
 
     Returns:
         ``image``, the file; ``level``, lower, upper, unit width and centre in HU, the
-        preserved scale in pixels, the removal limit and the stride; ``output``, the path of
-        the derived file below the output folder.
+        preserved scale in pixels, the removal limit, the stride, and whether it is local;
+        ``output``, the path of the derived file below the output folder.
 
     Raises:
         CTDenoiseError: the folder does not exist, or a series cannot be read at all.
@@ -81,7 +82,10 @@ class LoadHUd(MapTransform):
 
 
 class HUToNetworkd(MapTransform):
-    """HU to the network's range at the item's level; adds ``hu``, what it was."""
+    """HU to the network's range at the item's level.
+
+    Adds ``hu``, what it was, and ``unit``, the HU that are one unit at each pixel.
+    """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         item = dict(data)
@@ -89,7 +93,8 @@ class HUToNetworkd(MapTransform):
         for key in self.key_iterator(item):
             item["hu"] = item[key]
             seen = level.to_network(item[key].numpy(), item["padding"].numpy())
-            item[key] = torch.from_numpy(seen)
+            item["unit"] = torch.from_numpy(seen.unit)
+            item[key] = torch.from_numpy(seen.images)
         return item
 
 
@@ -110,7 +115,8 @@ class NetworkToHUd(MapTransform):
         level = _to_level(item["level"])
         for key in self.key_iterator(item):
             hu, padding = _array(item["hu"]), _array(item["padding"])
-            seen, denoised = _array(item["image"]), _array(item[key])
+            seen = Seen(_array(item["image"]), _array(item["unit"]))
+            denoised = _array(item[key])
             item[key] = level.from_network(hu, padding, seen, denoised, self.strength)
         return item
 
@@ -148,6 +154,7 @@ class SaveDerivedDICOMd(MapTransform):
             digest=self.model.digest,
             strength=self.strength,
             precision="fp32",
+            backend="torch",
             device=self.device.type,
             level=_to_level(item["level"]),
         )
@@ -172,9 +179,11 @@ def _to_numbers(level: Level) -> list[float]:
         level.preserved_scale,
         level.removal_limit,
         level.stride,
+        level.local,
     ]
 
 
 def _to_level(numbers: Any) -> Level:
-    lower, upper, unit_width, centre, preserved, limit, stride = (float(n) for n in numbers)
-    return Level(HUWindow(lower, upper), unit_width, centre, preserved, limit, int(stride))
+    lower, upper, unit_width, centre, preserved, limit, stride, local = map(float, numbers)
+    window = HUWindow(lower, upper)
+    return Level(window, unit_width, centre, preserved, limit, int(stride), bool(local))

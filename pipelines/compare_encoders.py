@@ -38,29 +38,34 @@ NAMES = {
 }
 
 
+def learn(data: Path, output: Path, recipe: str, model: str, *settings: str) -> Path:
+    """Train what is not there yet, and give its file; the first setting is ``iterations``."""
+    if not (output / f"checkpoint_{settings[0].split('=')[1]}.pt").exists():
+        where = ["--data", str(data), "--output", str(output)]
+        if ctdenoise(["train", "--config", recipe, *where, *settings]) != 0:
+            raise SystemExit(f"{output}: the training failed")
+    return output / f"{model}.safetensors"
+
+
 def train(data: Path, output: Path, steps: int, dncnn_steps: int) -> dict[str, Path]:
     """Train all, and give their files."""
 
-    def learn(name: str, recipe: str, model: str, *settings: str) -> Path:
-        if not (output / name / f"checkpoint_{settings[0].split('=')[1]}.pt").exists():
-            where = ["--data", str(data), "--output", str(output / name)]
-            if ctdenoise(["train", "--config", recipe, *where, *settings]) != 0:
-                raise SystemExit(f"{name}: the training failed")
-        return output / name / f"{model}.safetensors"
+    def one(name: str, recipe: str, model: str, *settings: str) -> Path:
+        return learn(data, output / name, recipe, model, *settings)
 
     budget = f"iterations={steps}"
     # A step of the pre-training costs about 1.7 times the decoder's: so much time again.
     pretraining = f"iterations={steps * 7 // 12}"
-    encoder = learn("contrastive-encoder", "pretrain_lite", "lite-encoder", pretraining)
-    whole = learn(
+    encoder = one("contrastive-encoder", "pretrain_lite", "lite-encoder", pretraining)
+    whole = one(
         "end-to-end", "train_lite", "lite", budget, "encoder=random", "network_def#frozen=false"
     )
     return {
-        "random": learn("random", "train_lite", "lite", budget, "encoder=random"),
-        "contrastive": learn("contrastive", "train_lite", "lite", budget, f"encoder={encoder}"),
-        "denoising": learn("denoising", "train_lite", "lite", budget, f"encoder={whole}"),
+        "random": one("random", "train_lite", "lite", budget, "encoder=random"),
+        "contrastive": one("contrastive", "train_lite", "lite", budget, f"encoder={encoder}"),
+        "denoising": one("denoising", "train_lite", "lite", budget, f"encoder={whole}"),
         "end-to-end": whole,
-        "dncnn": learn("dncnn", "train_dncnn", "dncnn", f"iterations={dncnn_steps}"),
+        "dncnn": one("dncnn", "train_dncnn", "dncnn", f"iterations={dncnn_steps}"),
     }
 
 

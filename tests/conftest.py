@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from ctdenoise.cli import main
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import save_model
 from ctdenoise.networks import CLIPDenoiser
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_dicom"
+Run = Callable[..., int]
 SHARED = Path(os.environ.get("CTDENOISE_TEST_DATA", ROOT.parent / "shared"))
 
 
@@ -62,6 +65,21 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     )
     return path
+
+
+@pytest.fixture
+def run(small_model: Path, tmp_path: Path) -> Run:
+    """Run the command with the small model, writing to tmp_path/out."""
+
+    def call(source: Path, *arguments: object) -> int:
+        options = [str(a) for a in arguments]
+        if "--model" not in options:
+            options += ["--model", str(small_model)]
+        if "--output" not in options:
+            options += ["--output", str(tmp_path / "out")]
+        return main(["run", "--input", str(source), *options])
+
+    return call
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], said: str) -> None:

@@ -39,7 +39,7 @@ def test_bundle_gives_what_the_command_gives(
     # Another number of threads would round otherwise.
     threads = ["--threads", str(torch.get_num_threads())]
     arguments = ["--input", str(series_dir), "--output", str(tmp_path / "run"), *threads]
-    assert main(["run", *arguments, "--model", str(small_model), "--device", "cpu"]) == 0
+    assert main(["run", *arguments, "--model", str(small_model), "--backend", "torch"]) == 0
     names = [p.relative_to(tmp_path / "run") for p in sorted((tmp_path / "run").rglob("*.dcm"))]
     assert len(names) == 3
     for name in names:

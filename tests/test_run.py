@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -19,27 +18,9 @@ import torch
 from pydicom.uid import JPEGLSLossless, generate_uid
 
 from ctdenoise import __version__
-from ctdenoise.cli import main
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, Run
 from tests.reference_network import published_weights
 from tests.series.test_find import edit
-
-Run = Callable[..., int]
-
-
-@pytest.fixture
-def run(small_model: Path, tmp_path: Path) -> Run:
-    """Run the command with the small model, writing to tmp_path/out."""
-
-    def call(source: Path, *arguments: object) -> int:
-        options = [str(a) for a in arguments]
-        if "--model" not in options:
-            options += ["--model", str(small_model)]
-        if "--output" not in options:
-            options += ["--output", str(tmp_path / "out")]
-        return main(["run", "--input", str(source), *options])
-
-    return call
 
 
 def outputs(folder: Path) -> list[pydicom.Dataset]:
@@ -581,7 +562,7 @@ assert not heavy, heavy
 
 
 def test_threads_follow_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctdenoise.cli import _available_threads
+    from ctdenoise.commands.common import _available_threads
 
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ctdenoise.errors import CTDenoiseError
 
@@ -27,6 +28,35 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class StreamedFile:
+    """A file that is written part by part, by calls; it appears when it is finished.
+
+    Args:
+        path: of the file.
+        opened: opens a path for writing.
+    """
+
+    def __init__(self, path: Path, opened: Callable[[Path], BinaryIO]) -> None:
+        with ExitStack() as stack:
+            partial = stack.enter_context(atomic_file(path))
+            self.file = stack.enter_context(opened(partial))
+            self._stack = stack.pop_all()
+
+    def finish(self) -> None:
+        """Give the file its name; after an error nothing is left."""
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Leave nothing of a file that was not finished."""
+        # What a full disk says again when the file is closed has been said.
+        with suppress(_AbandonedError, OSError), self._stack:
+            raise _AbandonedError
+
+
+class _AbandonedError(Exception):
+    pass
 
 
 def create_folder(path: Path) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 from pydicom.uid import UID
 
-from ctdenoise.derived.from_nifti import PADDING, slice_headers
+from ctdenoise.derived.from_nifti import PADDING, slice_header, slice_uids
 from ctdenoise.derived.provenance import Derivation
+from ctdenoise.derived.volume import VolumeFormat
 from ctdenoise.derived.writers import LOSSLESS, DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.dicom import read_header
-from ctdenoise.series.frames import frame_plane, group_value
+from ctdenoise.series.frames import frame_plane, group_value, rescale
 from ctdenoise.series.geometry import Plane
 from ctdenoise.series.model import Instance, Series, SourceImage
+from ctdenoise.series.pixels import stored_dtype
 
 Format = Literal["dicom", "nifti"]
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -47,17 +51,12 @@ def open_writer(
         kind = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
         syntax = LOSSLESS[compression] if compression else None
         return kind(series, folder, provenance, overwrite=overwrite, syntax=syntax)
-    if series.kind == "nifti":
-        template = series.instances[0].path
-        affine, name = nibabel.load(template).affine, template.name
-    else:
-        template, affine, name = None, _volume_affine(series), "denoised.nii.gz"
+    name = series.instances[0].path.name if series.kind == "nifti" else "denoised.nii.gz"
     run = provenance.derive_uid(series.uid)[-16:]
     return NiftiWriter(
         series,
         folder / name,
-        affine,
-        template=template,
+        _own_format(series) if series.kind == "nifti" else _volume_format(series),
         description=f"{provenance.label[:24]} {run}, not a medical device",
         overwrite=overwrite,
     )
@@ -76,57 +75,92 @@ class _NiftiToDicomWriter:
         syntax: UID | None = None,
     ) -> None:
         (volume,) = series.instances
-        self._headers = slice_headers(nibabel.load(volume.path), series.uid)
+        self._name = series.uid
+        self._image = nibabel.load(volume.path)
         self._slices = [
-            Instance(volume.path, str(header.SOPInstanceUID), 1, volume.rows, volume.columns, None)
-            for header in self._headers
+            Instance(volume.path, uid, 1, volume.rows, volume.columns, None)
+            for uid in slice_uids(self._image, series.uid)
         ]
         as_dicom = Series("dicom", "", series.uid, None, tuple(self._slices))
         self._writer = DicomWriter(as_dicom, folder, provenance, overwrite=overwrite, syntax=syntax)
 
-    def finished(self, instance: Instance) -> HU | None:
-        done = [hu for item in self._slices if (hu := self._writer.finished(item)) is not None]
-        return np.concatenate(done) if len(done) == len(self._slices) else None
+    def finished(self, instance: Instance) -> Iterator[HU | None]:
+        return chain.from_iterable(self._writer.finished(item) for item in self._slices)
 
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
         written = []
-        for header, item, values, padding in zip(
-            self._headers, self._slices, hu, source.padding, strict=True
+        for place, (values, padding) in enumerate(
+            zip(hu, source.padding, strict=True), start=source.first
         ):
+            header = slice_header(self._image, self._name, place)
             blank = np.where(padding, PADDING, 0).astype(np.int16)[None]
             empty = SourceImage(header, blank, np.ones(1), np.zeros(1), padding[None])
             finite = np.where(padding, PADDING, values)
-            written.append(self._writer.write(item, empty, finite[None]))
+            written.append(self._writer.write(self._slices[place], empty, finite[None]))
         return np.concatenate(written)
+
+    def drop(self, instance: Instance) -> None:
+        self._writer.drop(instance)
 
     def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         return self._writer.uids(self._slices)
 
-    def close(self, *, complete: bool) -> None:
-        self._writer.close(complete=complete)
+    def close(self) -> None:
+        self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.abandon()
 
 
-def _volume_affine(series: Series) -> NDArray[np.float64]:
-    """The affine (RAS, mm) of a series of evenly spaced parallel slices, along the normal."""
-    planes, spacing, thickness, sizes = [], None, 1.0, set()
+def _own_format(series: Series) -> VolumeFormat:
+    """The format of a volume as it is."""
+    image = nibabel.load(series.instances[0].path)
+    proxy = image.dataobj
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    return VolumeFormat(image.affine, image.header, proxy.dtype, slope, intercept)
+
+
+def _volume_format(series: Series) -> VolumeFormat:
+    """The format of the volume that a series of evenly spaced parallel slices makes."""
+    planes: list[Plane | None] = []
+    scales: list[tuple[float, float] | None] = []
+    kinds, sizes, spacing, thickness = set(), set(), None, 1.0
     for instance in series.instances:
-        header = read_header(instance.path)
+        header = _header(instance.path)
         planes += [frame_plane(header, frame) for frame in range(instance.frames)]
+        scales += [rescale(header, frame) for frame in range(instance.frames)]
+        kinds.add(stored_dtype(header))
+        sizes.add((instance.rows, instance.columns))
         spacing = spacing or group_value(header, 0, "PixelSpacing")
         thickness = float(group_value(header, 0, "SliceThickness") or thickness)
-        sizes.add((instance.rows, instance.columns))
     known = [plane for plane in planes if plane is not None]
     if len(known) < len(planes) or not spacing or len(sizes) > 1:
         raise CTDenoiseError(
             "its slices make no volume (position, spacing or size); use --format dicom"
         )
-    step = _slice_step(known, thickness)
-    row, column = np.array(known[0].orientation[:3]), np.array(known[0].orientation[3:])
+    affine = _affine(known, [float(value) for value in spacing], thickness)
+    header = nibabel.Nifti1Header()
+    header.set_xyzt_units("mm")
+    if len(set(scales)) == 1 and scales[0] is not None:
+        return VolumeFormat(affine, header, np.result_type(*kinds), *scales[0])
+    return VolumeFormat(affine, header, np.dtype(np.float32), holds_hu=True)
+
+
+def _header(path: Path) -> Dataset:
+    try:
+        return read_header(path)
+    except OSError as error:
+        raise CTDenoiseError(f"{path.name}: cannot be read: {error.strerror or error}") from None
+
+
+def _affine(planes: list[Plane], spacing: Sequence[float], thickness: float) -> NDArray[np.float64]:
+    """The affine (RAS, mm) of parallel slices, along their normal; spacing of rows, columns."""
+    row, column = np.array(planes[0].orientation[:3]), np.array(planes[0].orientation[3:])
     affine = np.eye(4)
-    affine[:3, 0] = row * float(spacing[1])
-    affine[:3, 1] = column * float(spacing[0])
-    affine[:3, 2] = step
-    affine[:3, 3] = known[0].position
+    affine[:3, 0] = row * spacing[1]
+    affine[:3, 1] = column * spacing[0]
+    affine[:3, 2] = _slice_step(planes, thickness)
+    affine[:3, 3] = planes[0].position
     return _LPS_TO_RAS @ affine
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -64,23 +63,18 @@ _EQUIPMENT = (
 )
 
 
-def derive(
-    source: Dataset, stored: NDArray[Any], provenance: Derivation, when: datetime
-) -> Dataset:
-    """The derived dataset of one instance; the source is left as it is.
+def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
+    """The derived dataset of one instance but for its pixel data; the source is left as it is.
 
     Args:
         source: the source's dataset, without its pixel data.
-        stored: stored values (F, H, W), in the source's bits and rescale.
-        provenance: what made the pixels.
+        provenance: what makes the pixels, which have the source's bits and rescale.
         when: date and time of the creation.
 
     Source: DICOM PS3.3 sections C.7.6.1.1.2 (derived image), C.12.4 (derivation), C.12.1.1.5
     (contributing equipment), C.7.6.16.2.6 (derivation of a frame).
     """
-    derived = _as_little_endian(source)
-    if not provenance.keep_private:
-        derived.remove_private_tags()
+    derived = _as_little_endian(source, keep_private=provenance.keep_private)
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
@@ -88,28 +82,48 @@ def derive(
     _set_image_type(derived, provenance)
     _set_derivation(derived, source, provenance)
     _set_equipment(derived, source, provenance.contribution, when)
-    _set_pixels(derived, stored)
+    _set_file_meta(derived)
     _set_lossy(derived, source)
     _set_rescale_type(derived)
     return derived
 
 
-def _as_little_endian(source: Dataset) -> Dataset:
-    """A copy that can be written as explicit little endian, whatever the source was.
-
-    pydicom decodes numbers and text as it reads; only words within byte strings are left to do.
-    """
-    derived = copy.deepcopy(source)
-    elements = list(derived.iterall())
-    if derived.original_encoding[1] is False:
-        for element in elements:
-            size = _WORD_SIZES.get(element.VR)
-            if size and isinstance(element.value, bytes):
-                element.value = (
-                    np.frombuffer(element.value, f">u{size}").astype(f"<u{size}").tobytes()
-                )
+def _as_little_endian(source: Dataset, *, keep_private: bool) -> Dataset:
+    """A copy that can be written as explicit little endian, whatever the source was."""
+    wanted = (e for e in source.elements() if keep_private or not e.tag.is_private)
+    derived = Dataset({element.tag: _copy(element) for element in wanted})
+    derived.preamble = getattr(source, "preamble", None)
+    implicit, little_endian = source.original_encoding
+    derived.set_original_encoding(implicit, little_endian, source.original_character_set)
+    _decode(derived, keep_private=keep_private, big_endian=little_endian is False)
     derived.set_original_encoding(False, True, derived.original_character_set)
     return derived
+
+
+def _copy(element: DataElement | RawDataElement) -> DataElement | RawDataElement:
+    """An element to be given another value; only of sequences are the values changed as well."""
+    if element.is_raw:  # not decoded yet: it cannot be changed
+        return element
+    return copy.deepcopy(element) if element.VR == "SQ" else copy.copy(element)
+
+
+def _decode(dataset: Dataset, *, keep_private: bool, big_endian: bool) -> None:
+    """Decode all elements, of sequences as well.
+
+    pydicom turns numbers and text as it decodes; words within byte strings are left to do.
+    """
+    for tag in list(dataset.keys()):
+        if tag.is_private and not keep_private:
+            del dataset[tag]
+            continue
+        element = dataset[tag]
+        if element.VR == "SQ":
+            for item in element.value:
+                _decode(item, keep_private=keep_private, big_endian=big_endian)
+        elif big_endian and element.VR in _WORD_SIZES and isinstance(element.value, bytes):
+            size = _WORD_SIZES[element.VR]
+            words = np.frombuffer(element.value, f">u{size}")
+            element.value = words.astype(f"<u{size}").tobytes()
 
 
 def _set_identity(
@@ -186,7 +200,7 @@ def _set_equipment(derived: Dataset, source: Dataset, contribution: str, when: d
     scanner = Dataset()
     for keyword in _EQUIPMENT:
         if source.get(keyword) not in (None, ""):
-            scanner[keyword] = copy.deepcopy(source[keyword])
+            scanner[keyword] = copy.copy(source[keyword])
         if keyword in derived and not keyword.startswith("Institution"):
             delattr(derived, keyword)
     scanner.Manufacturer = source.get("Manufacturer") or "unknown"
@@ -207,12 +221,7 @@ def _set_equipment(derived: Dataset, source: Dataset, contribution: str, when: d
         derived.DeviceSerialNumber = "0"
 
 
-def _set_pixels(derived: Dataset, stored: NDArray[Any]) -> None:
-    size = int(derived.BitsAllocated) // 8
-    kind = "i" if derived.PixelRepresentation == 1 else "u"
-    data = np.ascontiguousarray(stored, dtype=np.dtype(f"<{kind}{size}")).tobytes()
-    derived.PixelData = data + b"\0" * (len(data) % 2)
-    derived["PixelData"].VR = "OB" if size == 1 else "OW"
+def _set_file_meta(derived: Dataset) -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = derived.SOPClassUID
     meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID

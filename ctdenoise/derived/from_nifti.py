@@ -13,8 +13,14 @@ PADDING = -32768
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise nifti")
 
 
-def slice_headers(image: nibabel.Nifti1Image, name: str) -> list[Dataset]:
-    """A CT image header, without pixels, for each slice along the third axis.
+def slice_uids(image: nibabel.Nifti1Image, name: str) -> list[str]:
+    """SOP Instance UIDs of the slices along the third axis; of the volume and its name only."""
+    content = _content(image, name)
+    return [_slice_uid(content, index) for index in range(image.shape[2])]
+
+
+def slice_header(image: nibabel.Nifti1Image, name: str, index: int) -> Dataset:
+    """The CT image header, without pixels, of a slice along the third axis.
 
     NIfTI knows no patient and no scanner: what DICOM requires to be there is there and empty.
     The stored values are 16-bit signed HU. UIDs depend on the volume and its name only.
@@ -22,24 +28,28 @@ def slice_headers(image: nibabel.Nifti1Image, name: str) -> list[Dataset]:
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     row, column = affine[:3, 0] / spacing[0], affine[:3, 1] / spacing[1]
-    content = f"{name} {image.shape} {image.affine.tolist()}"
-    headers = []
-    for index in range(image.shape[2]):
-        position = affine @ np.array([0.0, 0.0, index, 1.0])
-        header = _blank(content, index)
-        header.Columns, header.Rows = image.shape[:2]
-        header.ImagePositionPatient = [f"{v:.10g}"[:16] for v in position[:3]]
-        header.ImageOrientationPatient = [f"{v:.10g}"[:16] for v in (*row, *column)]
-        header.PixelSpacing = [f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"]
-        header.SliceThickness = f"{spacing[2]:.10g}"
-        headers.append(header)
-    return headers
+    position = affine @ np.array([0.0, 0.0, index, 1.0])
+    header = _blank(_content(image, name), index)
+    header.Columns, header.Rows = image.shape[:2]
+    header.ImagePositionPatient = [f"{v:.10g}"[:16] for v in position[:3]]
+    header.ImageOrientationPatient = [f"{v:.10g}"[:16] for v in (*row, *column)]
+    header.PixelSpacing = [f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"]
+    header.SliceThickness = f"{spacing[2]:.10g}"
+    return header
+
+
+def _content(image: nibabel.Nifti1Image, name: str) -> str:
+    return f"{name} {image.shape} {image.affine.tolist()}"
+
+
+def _slice_uid(content: str, index: int) -> str:
+    return _uid(f"{content} slice {index}")
 
 
 def _blank(content: str, index: int) -> Dataset:
     header = Dataset()
     header.SOPClassUID = CTImageStorage
-    header.SOPInstanceUID = _uid(f"{content} slice {index}")
+    header.SOPInstanceUID = _slice_uid(content, index)
     header.StudyInstanceUID = _uid(f"{content} study")
     header.SeriesInstanceUID = _uid(f"{content} series")
     header.FrameOfReferenceUID = _uid(f"{content} frame of reference")

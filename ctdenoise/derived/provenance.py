@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydicom.uid import UID
 
 from ctdenoise import __version__
-from ctdenoise.hounsfield import Level
-from ctdenoise.noise.low_dose import Scan
+from ctdenoise.level import Level
 from ctdenoise.series.dicom import CONTRIBUTION
+
+if TYPE_CHECKING:
+    from ctdenoise.noise.low_dose import Scan
 
 NAME = "ctdenoise"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ctdenoise")
@@ -56,6 +58,7 @@ class Provenance:
         digest: SHA-256 of its weights, hexadecimal.
         strength: 0 to 1.
         precision: number format of the network.
+        backend: what computed it.
         device: kind of device that it ran on; kinds round differently.
         level: at which the HU met the network.
         keep_primary: keep PRIMARY in the image type.
@@ -66,6 +69,7 @@ class Provenance:
     digest: str
     strength: float
     precision: str
+    backend: str
     device: str
     level: Level
     keep_primary: bool = False
@@ -81,11 +85,12 @@ class Provenance:
         level = self.level
         return (
             f"Denoised by {NAME} {__version__}, model {self.model} (sha256 {self.digest[:16]}), "
-            f"strength {self.strength:g}, {self.precision} on {self.device}, "
+            f"strength {self.strength:g}, {self.precision}, {self.backend} on {self.device}, "
             f"window {level.window.lower:g} to {level.window.upper:g} HU, "
             f"{level.unit_width:g} HU a unit about {level.centre:g} HU, "
             f"preserved scale {level.preserved_scale:g} pixels, "
-            f"removal limit {level.removal_limit:g}, stride {level.stride}. "
+            f"removal limit {level.removal_limit:g}, stride {level.stride}"
+            f"{', at the local noise' if level.local else ''}. "
             "For research only: not a medical device."
         )
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import accumulate, repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import nibabel
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from ctdenoise.derived.atomic import PARTIAL_SUFFIX, atomic_file
-from ctdenoise.derived.dataset import derive
+from ctdenoise.derived.atomic import PARTIAL_SUFFIX
+from ctdenoise.derived.file import DerivedFile
 from ctdenoise.derived.pixels import to_stored
 from ctdenoise.derived.provenance import Derivation
+from ctdenoise.derived.volume import VolumeFile, VolumeFormat
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import Instance, Series, SourceImage
-from ctdenoise.series.nifti import read_volume
-from ctdenoise.series.pixels import read_image
+from ctdenoise.series.nifti import Volume
+from ctdenoise.series.pixels import read_frames
 
 LOSSLESS = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}
 """Names of the transfer syntaxes that compress without loss."""
@@ -55,34 +54,45 @@ def write_derived(
     if source.header is None:
         raise TypeError("a DICOM file is derived from a DICOM file")
     stored = to_stored(hu, source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        derived = derive(source.header, stored, provenance, when)
-        if syntax is not None:
-            derived.compress(syntax, generate_instance_uid=False)
-        with atomic_file(path) as partial:
-            derived.save_as(partial, enforce_file_format=True)
+    file = DerivedFile(path, source.header, provenance, when, syntax)
+    try:
+        file.write(stored)
+        file.finish()
+    finally:
+        file.abandon()
     return replace(source, stored=stored).hu
 
 
 class Writer(Protocol):
-    """Takes the instances of a series in order."""
+    """Takes the frames of a series, those of one instance after those of another, in order.
 
-    def finished(self, instance: Instance) -> HU | None:
-        """HU (F, H, W) that an earlier run of the same settings has written, or None."""
+    :meth:`finished` may be called in another thread than the rest.
+    """
+
+    def finished(self, instance: Instance) -> Iterator[HU | None]:
+        """HU (1, H, W) that an earlier run of the same settings has written, for each frame.
+
+        None stands for a frame that is still to be written.
+        """
 
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
-        """Write HU (F, H, W); returns the HU that a reader of the file gets."""
+        """Write the next frames, HU (F, H, W); returns the HU that a reader of the file gets."""
 
-    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
-        """SOP Instance UIDs of source and result; none where there is no DICOM."""
-
-    def close(self, *, complete: bool) -> None:
-        """End a series; ``complete`` says whether all of its instances could be read.
+    def drop(self, instance: Instance) -> None:
+        """Take back what was written of an instance that cannot be read to its end.
 
         Raises:
             CTDenoiseError: the format cannot hold a series with instances missing.
         """
+
+    def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
+        """SOP Instance UIDs of source and result; none where there is no DICOM."""
+
+    def close(self) -> None:
+        """End a series."""
+
+    def abandon(self) -> None:
+        """Leave nothing of a file that is not finished; of no effect after :meth:`close`."""
 
 
 class DicomWriter:
@@ -110,38 +120,55 @@ class DicomWriter:
         }
         self._folder = folder
         self._provenance = provenance
+        self._file: DerivedFile | None = None
         folder.mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
-        self._others, ours = self._files_of_another_run()
-        if self._others and not overwrite:
+        others, ours = self._files_of_another_run()
+        if others and not overwrite:
             raise CTDenoiseError(
-                f"{folder}: holds files of another run ({self._others[0].name}); "
+                f"{folder}: holds files of another run ({others[0].name}); "
                 "use --overwrite or another --output"
             )
+        self._others = frozenset(others)
         # A series has one date and time, also when a second run finishes it.
         self._when = _series_time(ours[0]) if ours else datetime.now()
 
-    def finished(self, instance: Instance) -> HU | None:
+    def finished(self, instance: Instance) -> Iterator[HU | None]:
         path = self._path(instance)
-        if path in self._others or not path.exists():
-            return None
-        try:
-            return read_image(path).hu
-        except CTDenoiseError:  # cut short, whoever did it: write it again
-            return None
+        if path in self._others or not path.exists() or not _is_whole(path, instance.frames):
+            return repeat(None, instance.frames)
+        return (image.hu for image in read_frames(path))
 
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
-        path = self._path(instance)
-        return write_derived(path, source, hu, self._provenance, self._when, self._syntax)
+        stored = to_stored(hu, source)
+        if source.first == 0 and source.header is not None:
+            path = self._path(instance)
+            made_by, when = self._provenance, self._when
+            self._file = DerivedFile(path, source.header, made_by, when, self._syntax)
+        if self._file is None:
+            raise TypeError("a DICOM file is derived from a DICOM file, from its first frame on")
+        self._file.write(stored)
+        if source.first + len(stored) == instance.frames:
+            self._file.finish()
+            self._file = None
+        return replace(source, stored=stored).hu
+
+    def drop(self, instance: Instance) -> None:
+        self.abandon()
 
     def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         return [
             {"source": item.uid, "new": self._provenance.derive_uid(item.uid)} for item in instances
         ]
 
-    def close(self, *, complete: bool) -> None:
+    def close(self) -> None:
         for path in self._files_of_another_run()[0]:
             path.unlink()
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
 
     def _path(self, instance: Instance) -> Path:
         return self._folder / self._names[instance.uid]
@@ -159,12 +186,11 @@ class DicomWriter:
 
 
 class NiftiWriter:
-    """One NIfTI file a series, written when all its instances are there.
+    """One NIfTI file a series, which is there when all its instances are in it.
 
     Args:
         path: the file to write.
-        affine: of the volume (4, 4), RAS, in mm.
-        template: the source's image, whose header is kept; None for a series of DICOM.
+        kind: how the volume lies and is stored.
         description: what made it; a file that says the same is taken for finished.
 
     Raises:
@@ -172,80 +198,68 @@ class NiftiWriter:
     """
 
     def __init__(
-        self,
-        series: Series,
-        path: Path,
-        affine: NDArray[np.float64],
-        *,
-        template: Path | None,
-        description: str,
-        overwrite: bool,
+        self, series: Series, path: Path, kind: VolumeFormat, *, description: str, overwrite: bool
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(path.parent)
+        self._slices = series.slices
+        frames = accumulate(instance.frames for instance in series.instances)
+        self._ends = {one.uid: end for one, end in zip(series.instances, frames, strict=True)}
         self._path = path
-        self._affine = affine
-        self._header = nibabel.load(template).header if template else _millimetres()
+        self._kind = kind
         self._description = description.encode()[:79]
-        self._slices: list[SourceImage] = []
-        self._stored: list[NDArray[Any]] = []
-        self._finished = self._earlier_result(series)
-        if path.exists() and not self._finished and not overwrite:
+        self._file: VolumeFile | None = None
+        self._earlier = self._earlier_result()
+        if path.exists() and self._earlier is None and not overwrite:
             raise CTDenoiseError(f"{path}: is there already; use --overwrite or another --output")
 
-    def finished(self, instance: Instance) -> HU | None:
-        return self._finished.get(instance.uid)
+    def finished(self, instance: Instance) -> Iterator[HU | None]:
+        earlier = self._earlier
+        if earlier is None:
+            return repeat(None, instance.frames)
+        end = self._ends[instance.uid]
+        return (earlier.read(place).hu for place in range(end - instance.frames, end))
 
     def write(self, instance: Instance, source: SourceImage, hu: HU) -> HU:
         stored = to_stored(hu, source)
-        self._slices.append(source)
-        self._stored.append(stored)
-        return replace(source, stored=stored).hu
+        written = replace(source, stored=stored).hu
+        if self._file is None:
+            shape = (self._slices, instance.rows, instance.columns)
+            self._file = VolumeFile(self._path, shape, self._kind, self._description)
+        self._file.write(written if self._kind.holds_hu else stored)
+        return written
+
+    def drop(self, instance: Instance) -> None:
+        if self._earlier is None:
+            raise CTDenoiseError("slices are missing, which a NIfTI volume cannot say: not written")
 
     def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         return []
 
-    def close(self, *, complete: bool) -> None:
-        if self._finished:
-            return
-        if not complete:
-            raise CTDenoiseError("slices are missing, which a NIfTI volume cannot say: not written")
-        stored = np.concatenate(self._stored)
-        slope = np.concatenate([source.slope for source in self._slices])
-        intercept = np.concatenate([source.intercept for source in self._slices])
-        if np.ptp(slope) > 0 or np.ptp(intercept) > 0:
-            hu = stored.astype(np.float64) * slope[:, None, None] + intercept[:, None, None]
-            stored, slope, intercept = hu.astype(np.float32), np.ones(1), np.zeros(1)
-        header = self._header.copy()
-        header.set_data_dtype(stored.dtype)
-        header["descrip"] = self._description
-        image = nibabel.Nifti1Image(stored.T, self._affine, header)
-        image.header.set_slope_inter(float(slope[0]), float(intercept[0]))
-        with atomic_file(self._path) as partial:
-            nibabel.save(image, partial)
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.finish()
 
-    def _earlier_result(self, series: Series) -> dict[str, HU]:
-        """HU of each instance, if the same run has already written the volume."""
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.abandon()
+        if self._earlier is not None:
+            self._earlier.close()
+
+    def _earlier_result(self) -> Volume | None:
+        """The volume, if the same run has already written it."""
         if not self._path.exists():
-            return {}
+            return None
         try:
             said = bytes(nibabel.load(self._path).header["descrip"].tobytes()).rstrip(b"\0")
             if said != self._description:
-                return {}
-            hu = read_volume(self._path).hu
+                return None
+            earlier = Volume(self._path)
+            for place in range(self._slices):
+                earlier.read(place)
         except Exception:  # damaged, or no NIfTI at all: not ours
-            return {}
-        ends = np.cumsum([instance.frames for instance in series.instances])[:-1]
-        return {
-            instance.uid: part
-            for instance, part in zip(series.instances, np.split(hu, ends), strict=True)
-        }
-
-
-def _millimetres() -> nibabel.Nifti1Header:
-    header = nibabel.Nifti1Header()
-    header.set_xyzt_units("mm")
-    return header
+            return None
+        return earlier
 
 
 def _series_time(path: Path) -> datetime:
@@ -260,6 +274,14 @@ def _instance_uid(path: Path) -> str:
     except (OSError, InvalidDicomError):
         return ""
     return str(header.get("SOPInstanceUID", ""))
+
+
+def _is_whole(path: Path, frames: int) -> bool:
+    """Whether a file of ours is all there; one that is cut short is written again."""
+    try:
+        return sum(1 for _ in read_frames(path)) == frames
+    except CTDenoiseError:
+        return False
 
 
 def clear_leftovers(folder: Path) -> None:

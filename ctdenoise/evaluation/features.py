@@ -21,7 +21,7 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.images import Reference
 from ctdenoise.evaluation.noises import PAPER_WINDOW, Noise
 from ctdenoise.evaluation.subjects import noisy_image
-from ctdenoise.models.files import encoder_of
+from ctdenoise.models.files import encoder_of, fill
 from ctdenoise.models.registry import CLIP_RN50, EMBEDDED, clip_file, load
 from ctdenoise.models.tensors import read_tensors
 from ctdenoise.networks import DenseEncoder
@@ -49,11 +49,7 @@ class SupervisedResNet50(nn.Module):
         from torchvision.models import resnet50
 
         network = resnet50(weights=None)
-        tensors = read_tensors(path)[0]
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError:
-            raise CTDenoiseError(f"{path.name}: holds no ResNet50 of torchvision") from None
+        fill(path, network, read_tensors(path)[0], what="a ResNet50 of torchvision")
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu)
         self.pool = network.maxpool
         self.stages = nn.ModuleList([network.layer1, network.layer2, network.layer3])

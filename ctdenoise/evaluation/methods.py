@@ -125,7 +125,8 @@ def _from_python(text: str) -> Method:
 
 
 def _model(text: str, window: HUWindow | None) -> Method:
-    denoiser = Denoiser(load(text))
+    # Images go side by side, a thread each, which OpenVINO would put in a row.
+    denoiser = Denoiser(load(text), backend="torch")
 
     def denoise(seen: Seen, _: float) -> HU:
         if seen.kind == "ct":

@@ -25,10 +25,11 @@ class ModelCard:
             a series cannot be measured.
         bounded: the network was trained on images within [0, 1] only, so that HU beyond the
             window do not go in.
-        preserved_scale: in pixels, see :class:`ctdenoise.hounsfield.Level`.
+        preserved_scale: in pixels, see :class:`ctdenoise.level.Level`.
         removal_limit: see there as well.
         stride: see there too; used where the noise of a series is correlated.
         correlated_above: correlation of neighbouring pixels from which on it is.
+        local_level: HU meet the network at the noise of the place, see there too.
         residual: the network predicts the noise.
         training: further facts of the training: seed, iterations, configuration.
     """
@@ -46,6 +47,7 @@ class ModelCard:
     removal_limit: float = 0.0
     stride: int = 1
     correlated_above: float = 0.4
+    local_level: bool = False
     residual: bool = False
     training: Mapping[str, Any] | None = None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
+
 from ctdenoise.models.tensors import Tensors
 
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
@@ -64,7 +66,7 @@ def encoder_tensors(tensors: Tensors) -> Tensors:
                 if name.startswith(prefix)
             }
             return {
-                name: tensor.float() if tensor.is_floating_point() else tensor
+                name: tensor.astype(np.float32) if tensor.dtype.kind == "f" else tensor
                 for name, tensor in found.items()
                 if re.match(r"(conv|bn)[1-3]\.|layer[1-3]\.", name)
             }

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from ctdenoise.errors import CTDenoiseError
-from ctdenoise.models.torchscript import is_torchscript, read_torchscript
 
-Tensors = dict[str, torch.Tensor]
+Tensors = dict[str, NDArray[Any]]
+"""By name. They are arrays, so that a safetensors file needs no PyTorch to be read."""
 
 _WRAPPERS = ("params", "params_ema", "state_dict", "model", "network")
 
@@ -22,7 +23,8 @@ def read_tensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
     """Named tensors and text metadata of a safetensors file, a PyTorch file or a TorchScript.
 
     Pickled files are read with ``weights_only``; of a TorchScript archive, such as OpenAI's
-    ``RN50.pt``, only the tensors are taken and none of its code is run.
+    ``RN50.pt``, only the tensors are taken and none of its code is run. What is bfloat16 becomes
+    float32.
 
     Raises:
         CTDenoiseError: the file does not exist, is of no such kind, or holds more than tensors.
@@ -33,23 +35,42 @@ def read_tensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
         start = file.read(9)
     if start[8:9] == b"{":
         return _from_safetensors(path)
+    from ctdenoise.models.torchscript import is_torchscript
+
     if is_torchscript(path):
         return _from_torchscript(path), {}
     return _from_pickle(path), {}
 
 
+def as_arrays(tensors: Mapping[str, Any]) -> Tensors:
+    """PyTorch's tensors as arrays, which share their memory where they can."""
+    return {name: _as_array(tensor) for name, tensor in tensors.items()}
+
+
+def _as_array(tensor: Any) -> NDArray[Any]:
+    import torch
+
+    plain = tensor.detach().cpu()
+    return np.asarray((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy())
+
+
 def _from_safetensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
     try:
+        with safe_open(path, framework="np") as file:
+            metadata, names = file.metadata() or {}, list(file.keys())
+            if all(file.get_slice(name).get_dtype() != "BF16" for name in names):
+                return {name: file.get_tensor(name) for name in names}, metadata
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return as_arrays({name: file.get_tensor(name) for name in names}), metadata
     except (SafetensorError, OSError) as error:
         raise CTDenoiseError(f"{path.name}: damaged safetensors file ({error})") from None
 
 
 def _from_torchscript(path: Path) -> Tensors:
+    from ctdenoise.models.torchscript import read_torchscript
+
     try:
-        return read_torchscript(path)
+        return as_arrays(read_torchscript(path))
     except pickle.UnpicklingError as error:
         raise CTDenoiseError(
             f"{path.name}: refused, it is no plain weights file ({error})"
@@ -61,6 +82,8 @@ def _from_torchscript(path: Path) -> Tensors:
 
 
 def _from_pickle(path: Path) -> Tensors:
+    import torch
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -70,14 +93,10 @@ def _from_pickle(path: Path) -> Tensors:
         ) from None
     except Exception:  # a damaged pickle fails in any way it likes
         raise CTDenoiseError(f"{path.name}: not a weights file, or a damaged one") from None
-    return _unwrap(path, content)
-
-
-def _unwrap(path: Path, content: Any) -> Tensors:
     for _ in range(3):
         if isinstance(content, Mapping) and content:
             if all(isinstance(value, torch.Tensor) for value in content.values()):
-                return {str(name).removeprefix("module."): t for name, t in content.items()}
+                return as_arrays({str(n).removeprefix("module."): t for n, t in content.items()})
             inner = next((content[k] for k in _WRAPPERS if k in content), None)
             content = inner if inner is not None else None
     raise CTDenoiseError(f"{path.name}: holds no state dict")

@@ -2,6 +2,6 @@
 
 from ctdenoise.series.find import find
 from ctdenoise.series.model import Found, Instance, LeftOut, Series, SourceImage
-from ctdenoise.series.read import read
+from ctdenoise.series.read import read, read_frames
 
-__all__ = ["Found", "Instance", "LeftOut", "Series", "SourceImage", "find", "read"]
+__all__ = ["Found", "Instance", "LeftOut", "Series", "SourceImage", "find", "read", "read_frames"]

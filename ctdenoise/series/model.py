@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,9 +72,12 @@ class Found:
     left_out: tuple[LeftOut, ...]
 
 
+_BY_FRAME = ("stored", "slope", "intercept", "padding")
+
+
 @dataclass(frozen=True)
 class SourceImage:
-    """The pixels of one instance.
+    """The pixels of one instance, or of some of its frames.
 
     Attributes:
         header: the DICOM dataset without its pixel data; None for NIfTI.
@@ -81,6 +85,7 @@ class SourceImage:
         slope: rescale slope of each frame (F,).
         intercept: rescale intercept of each frame (F,).
         padding: pixels (F, H, W) that are no image.
+        first: place of the first of these frames in the instance, from 0.
     """
 
     header: Dataset | None
@@ -88,6 +93,16 @@ class SourceImage:
     slope: NDArray[np.float64]
     intercept: NDArray[np.float64]
     padding: Mask
+    first: int = 0
+
+    @classmethod
+    def join(cls, parts: Sequence[SourceImage]) -> SourceImage:
+        """Frames of one instance that follow each other, as one."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = ([getattr(part, name) for part in parts] for name in _BY_FRAME)
+        stored, slope, intercept, padding = (np.concatenate(array) for array in arrays)
+        return cls(parts[0].header, stored, slope, intercept, padding, parts[0].first)
 
     @property
     def hu(self) -> HU:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.openers import ImageOpener
 
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.series.model import Instance, LeftOut, Series, SourceImage
@@ -19,13 +22,13 @@ def find_volume(path: Path) -> Series | LeftOut:
     try:
         image = nibabel.load(path)
         shape = image.shape
+        uid = _content_digest(path)
     except Exception as error:
         return LeftOut(path, f"not a readable NIfTI file ({type(error).__name__})")
     if len(shape) != 3 or 0 in shape:
         return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape))})")
     if image.get_data_dtype().fields or image.get_data_dtype().kind not in "iuf":
         return LeftOut(path, f"not a volume of numbers ({image.get_data_dtype()})")
-    uid = _content_digest(path)
     instance = Instance(path, uid, frames=shape[2], rows=shape[1], columns=shape[0], position=None)
     return Series(kind="nifti", study_uid="", uid=uid, number=None, instances=(instance,))
 
@@ -47,16 +50,57 @@ def read_volume(path: Path) -> SourceImage:
     Raises:
         CTDenoiseError: the file is gone or cut short.
     """
-    try:
-        proxy = nibabel.load(path).dataobj
-        stored = np.asarray(proxy.get_unscaled()).T
-    except Exception as error:
-        raise CTDenoiseError(f"{path.name}: cannot be read ({type(error).__name__})") from None
-    slices = len(stored)
-    return SourceImage(
-        header=None,
-        stored=stored,
-        slope=np.full(slices, proxy.slope, dtype=np.float64),
-        intercept=np.full(slices, proxy.inter, dtype=np.float64),
-        padding=~np.isfinite(stored),
-    )
+    with closing(Volume(path)) as volume:
+        return SourceImage.join([volume.read(place) for place in range(volume.slices)])
+
+
+class Volume:
+    """An open NIfTI file, of which one slice at a time is read.
+
+    Reading forward is fast also where the file is compressed; each step back begins anew there.
+
+    Raises:
+        CTDenoiseError: the file is gone or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        with self._in_one_line():
+            self._proxy = nibabel.load(path).dataobj
+            columns, rows, self.slices = self._proxy.shape
+            self._file = ImageOpener(path, "rb")
+        self._shape = (1, rows, columns)
+
+    def read(self, place: int) -> SourceImage:
+        """The slice (1, Y, X) at a place along the third axis.
+
+        Raises:
+            CTDenoiseError: the file is cut short or damaged.
+        """
+        proxy = self._proxy
+        size = int(np.prod(self._shape)) * proxy.dtype.itemsize
+        with self._in_one_line():
+            self._file.seek(proxy.offset + place * size)
+            data = self._file.read(size)
+            if len(data) < size:
+                raise EOFError
+        stored = np.frombuffer(data, dtype=proxy.dtype).reshape(self._shape)
+        return SourceImage(
+            header=None,
+            stored=stored,
+            slope=np.full(1, proxy.slope, dtype=np.float64),
+            intercept=np.full(1, proxy.inter, dtype=np.float64),
+            padding=~np.isfinite(stored),
+            first=place,
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+    @contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each way of being damaged has an error of its own
+            said = f"{self._name}: cannot be read ({type(error).__name__})"
+            raise CTDenoiseError(said) from None

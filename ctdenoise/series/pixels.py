@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import as_pixel_options, get_expected_length, pixel_dtype
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import Mask
 from ctdenoise.series.frames import frame_count, rescale
 from ctdenoise.series.model import SourceImage
+
+_PIXEL_DATA = 0x7FE00010
+_LARGE = 2**16
+"""Bytes of an element from which on it is left in the file until it is needed."""
 
 
 def read_image(path: Path) -> SourceImage:
@@ -24,26 +34,43 @@ def read_image(path: Path) -> SourceImage:
         CTDenoiseError: the file is gone, cut short, or compressed in a way that no installed
             decoder knows.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, force=True)
-            stored = header.pixel_array
-    except OSError as error:
-        raise CTDenoiseError(f"{path.name}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # decoders fail in many ways, and all mean the same here
-        raise CTDenoiseError(f"{path.name}: {_why_undecodable(path, error)}") from None
-    stored = stored.reshape(-1, *stored.shape[-2:])
-    scales = [rescale(header, frame) for frame in range(frame_count(header))]
+    return SourceImage.join(list(read_frames(path)))
+
+
+def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[SourceImage]:
+    """The frames of a CT file one by one, all of them or those asked for, in order.
+
+    Only one is in memory at a time, but for a deflated file. They share one header.
+
+    Raises:
+        CTDenoiseError: as :func:`read_image`, when the frame concerned is reached.
+    """
+    with _in_one_line(path):
+        header, pixels = _read_header(path)
+    count = frame_count(header)
+    scales = [rescale(header, frame) for frame in range(count)]
     if any(scale is None for scale in scales):
         raise CTDenoiseError(f"{path.name}: a frame has no Rescale Slope and Intercept")
     slope, intercept = np.array(scales, dtype=np.float64).T
+    wanted = range(count) if frames is None else frames
+    decoded = _decode(path, header, pixels, frames)
     try:
-        padding = is_padding(header, stored)
-    except (TypeError, ValueError):
-        raise CTDenoiseError(f"{path.name}: its Pixel Padding Value is no number") from None
-    del header.PixelData
-    return SourceImage(header, stored, slope, intercept, padding)
+        for frame in wanted:
+            with _in_one_line(path):
+                stored = next(decoded, None)
+                if stored is None:
+                    raise ValueError(f"it holds {frame} of {count} frames")
+            try:
+                padding = is_padding(header, stored)
+            except (TypeError, ValueError):
+                said = f"{path.name}: its Pixel Padding Value is no number"
+                raise CTDenoiseError(said) from None
+            place = slice(frame, frame + 1)
+            yield SourceImage(
+                header, stored[None], slope[place], intercept[place], padding[None], frame
+            )
+    finally:
+        decoded.close()
 
 
 def is_padding(header: Dataset, stored: NDArray[Any]) -> Mask:
@@ -67,6 +94,11 @@ def padding_range(header: Dataset) -> tuple[int, int] | None:
     return min(bounds), max(bounds)
 
 
+def stored_dtype(header: Dataset) -> np.dtype[Any]:
+    """The type of the stored pixels in memory."""
+    return pixel_dtype(header).newbyteorder("=")
+
+
 def stored_range(header: Dataset) -> tuple[int, int]:
     """Lowest and highest value that the stored pixels can hold."""
     bits = int(header.BitsStored)
@@ -83,6 +115,64 @@ def _as_stored(header: Dataset, value: int) -> int:
     if header.PixelRepresentation == 0 and value < 0:
         return value + (1 << bits)
     return value
+
+
+def _read_header(path: Path) -> tuple[Dataset, RawDataElement]:
+    """The dataset without its pixel data, and the pixel data, of which a large one is not read."""
+    header = pydicom.dcmread(path, force=True, defer_size=_LARGE)
+    syntax = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        # What would be left in the file is not where it would be looked for.
+        header = pydicom.dcmread(path, force=True)
+    pixels = header.get_item(_PIXEL_DATA, keep_deferred=True)
+    if not isinstance(pixels, RawDataElement):
+        raise AttributeError("no pixel data")
+    del header[_PIXEL_DATA]
+    for tag in [raw.tag for raw in header.values() if raw.is_raw and raw.value is None]:
+        header[tag]  # read it now: the file may be gone when it is needed
+    return header, pixels
+
+
+def _decode(
+    path: Path, header: Dataset, pixels: RawDataElement, frames: Sequence[int] | None
+) -> Generator[NDArray[Any], None, None]:
+    """Stored values (H, W), frame by frame, of a file that is opened only now if it is large."""
+    syntax = header.file_meta.TransferSyntaxUID
+    decoder = get_decoder(syntax)
+    # Some decoders give wider numbers than the file has.
+    dtype = stored_dtype(header)
+    options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr=pixels.VR or "OW")
+    with path.open("rb") as file:
+        source: BinaryIO | bytes = file
+        if pixels.value is not None:
+            source = pixels.value
+        else:
+            file.seek(pixels.value_tell)
+            if not syntax.is_encapsulated:
+                _check_length(path, header, pixels)
+        for frame, _ in decoder.iter_array(source, indices=frames, **options):
+            yield frame.astype(dtype, copy=False)
+
+
+def _check_length(path: Path, header: Dataset, pixels: RawDataElement) -> None:
+    there = min(pixels.length, path.stat().st_size - pixels.value_tell)
+    # The byte that makes an odd length even may be missing.
+    wanted = get_expected_length(header) - 1
+    if there < wanted:
+        raise ValueError(f"it has {there} of {wanted + 1} bytes of pixel data")
+
+
+@contextmanager
+def _in_one_line(path: Path) -> Iterator[None]:
+    """Whatever goes wrong in reading a file, as one line with its name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError as error:
+        raise CTDenoiseError(f"{path.name}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # decoders fail in many ways, and all mean the same here
+        raise CTDenoiseError(f"{path.name}: {_why_undecodable(path, error)}") from None
 
 
 def _why_undecodable(path: Path, error: Exception) -> str:

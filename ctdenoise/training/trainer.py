@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 import ctdenoise
-from ctdenoise.denoiser import choose_device
+from ctdenoise.backends.torch_backend import choose_device
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import digest

@@ -1,0 +1,38 @@
+"""What a backend is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a network is computed: a CPU, or the CUDA GPU of a number."""
+
+    type: Literal["cpu", "cuda"]
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
+class Backend(Protocol):
+    """A model ready to compute."""
+
+    @property
+    def name(self) -> str:
+        """``torch`` or ``openvino``."""
+
+    @property
+    def device(self) -> Device:
+        """Where it computes."""
+
+    def __call__(self, images: Images) -> Images:
+        """Denoise images (N, H, W) in the network's range, of any H and W."""

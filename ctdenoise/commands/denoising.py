@@ -1,0 +1,110 @@
+"""Options of the commands that denoise series: which model, how, and what is written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ctdenoise.commands.common import add_window, positive, threads_of, window_of
+from ctdenoise.errors import CTDenoiseError
+
+if TYPE_CHECKING:
+    from ctdenoise.denoiser import Denoiser
+    from ctdenoise.run import RunSettings
+
+
+def add_denoising(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add(
+        "--model",
+        default="lite",
+        metavar="NAME|FILE",
+        help="a name from `ctdenoise models`, or a weights file (default: lite)",
+    )
+    add(
+        "--clip-weights",
+        metavar="FILE|NAME",
+        help="for clip-rn50: CLIP's weights; a NAME (openai) is downloaded",
+    )
+    add("--decoder", type=Path, metavar="FILE", help="for clip-rn50: the decoder's weights")
+    add_window(parser)
+    add("--strength", type=float, default=1.0, metavar="0..1", help="1 is full (default)")
+    add("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+    add(
+        "--backend",
+        default="auto",
+        choices=["auto", "torch", "openvino"],
+        help="what computes the network; auto takes the fastest that is installed",
+    )
+    add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    add("--batch-size", type=positive, default=1, metavar="N", help="slices at once (default: 1)")
+    add(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="default: SLURM_CPUS_PER_TASK, or the CPUs this process may use",
+    )
+    add(
+        "--compression",
+        choices=["rle", "jpeg-ls", "jpeg-2000"],
+        help="compress the DICOM without loss (default: explicit little endian)",
+    )
+    add(
+        "--keep-primary",
+        action="store_true",
+        help="keep PRIMARY in the image type, for software that drops SECONDARY",
+    )
+    add("--keep-private", action="store_true", help="keep private attributes")
+
+
+def check_denoising(options: argparse.Namespace) -> None:
+    """Make sure of what can be told without loading anything.
+
+    Raises:
+        CTDenoiseError: a value is out of range.
+    """
+    window_of(options)
+    if not 0.0 <= options.strength <= 1.0:
+        raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
+
+
+def open_denoiser(options: argparse.Namespace) -> Denoiser:
+    """The model, ready to denoise.
+
+    Raises:
+        CTDenoiseError: it is not there, or its device or backend is not.
+    """
+    from ctdenoise.denoiser import Denoiser
+    from ctdenoise.models.registry import load
+
+    model = load(options.model, clip_weights=options.clip_weights, decoder=options.decoder)
+    return Denoiser(
+        model,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        backend=options.backend,
+        threads=threads_of(options),
+    )
+
+
+def settings_of(
+    options: argparse.Namespace,
+    *,
+    format: Literal["dicom", "nifti"] | None = None,
+    overwrite: bool = False,
+) -> RunSettings:
+    """What a run does beside the model."""
+    from ctdenoise.run import RunSettings
+
+    return RunSettings(
+        window=window_of(options),
+        strength=options.strength,
+        format=format,
+        compression=options.compression,
+        overwrite=overwrite,
+        keep_primary=options.keep_primary,
+        keep_private=options.keep_private,
+    )

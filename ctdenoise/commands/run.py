@@ -1,0 +1,67 @@
+"""``ctdenoise run``: denoise series."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ctdenoise.commands.common import Subparsers
+from ctdenoise.commands.denoising import (
+    add_denoising,
+    check_denoising,
+    open_denoiser,
+    settings_of,
+)
+from ctdenoise.errors import CTDenoiseError
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("run", help="denoise the CT series at a path")
+    add = parser.add_argument
+    add(
+        "--input",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a DICOM file, a folder tree, a .zip of one, or .nii/.nii.gz",
+    )
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="each series gets a folder of its own below it",
+    )
+    add_denoising(parser)
+    add("--format", choices=["dicom", "nifti"], help="default: as the input")
+    add("--overwrite", action="store_true", help="replace what another run left in the output")
+    add("--report", type=Path, metavar="FILE.json", help="what was done, as JSON")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="say problems only")
+    loudness.add_argument("--verbose", action="store_true", help="say each file left out as well")
+    parser.set_defaults(command=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    check_denoising(options)
+    if options.report is not None and options.report.is_dir():
+        raise CTDenoiseError(f"--report {options.report}: is a folder; name a file")
+    if not options.input.exists():
+        raise CTDenoiseError(f"{options.input}: no such file or folder")
+
+    from ctdenoise.progress import Progress, Verbosity
+    from ctdenoise.run import run
+
+    denoiser = open_denoiser(options)
+    settings = settings_of(options, format=options.format, overwrite=options.overwrite)
+    verbosity: Verbosity = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
+    report = run(options.input, options.output, denoiser, settings, Progress(verbosity))
+    if options.report is not None:
+        report.write(options.report)
+    if not report.series:
+        reasons = {item["reason"] for item in report.left_out}
+        why = reasons.pop() if len(reasons) == 1 else f"{len(report.left_out)} files left out"
+        raise CTDenoiseError(f"{options.input}: no CT series to denoise ({why})")
+    return report.exit_code
