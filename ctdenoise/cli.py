@@ -13,6 +13,7 @@ from ctdenoise import __version__
 from ctdenoise.allocator import keep_freed_memory
 from ctdenoise.commands import COMMANDS
 from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.file_names import show_paths
 
 UNEXPECTED = 1
 NOTHING_USABLE = 2
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
+    show_paths(getattr(options, "show_paths", False))
     try:
         return int(options.command(options))
     except CTDenoiseError as error:

@@ -17,6 +17,7 @@ from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
 from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU, HUWindow, Mask
 from ctdenoise.level import Level
 from ctdenoise.measured_noise import measure_noise
@@ -81,7 +82,7 @@ def run(
         root = unpacked or source
         found = find(root, without=output)
         for item in found.left_out:
-            name = str(item.path.relative_to(root)) if item.path != root else item.path.name
+            name = named(item.path)
             report.left_out.append({"file": name, "reason": item.reason})
             report.damaged += item.damaged
             say = progress.problem if item.damaged and found.series else progress.detail
@@ -175,7 +176,7 @@ def _denoise(
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
     )
-    report.output = str(folder)
+    report.output = folder.name
     report.settings = {
         "window": "auto" if settings.window is None else "as given",
         "window_hu": [level.window.lower, level.window.upper],

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ctdenoise.denoiser import Denoiser
 from ctdenoise.derived.writers import Writer
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU, Mask
 from ctdenoise.level import Level, Seen
 from ctdenoise.overlap import Ahead, Behind
@@ -114,7 +115,7 @@ def stream(
 def _say_unreadable(batch: _Batch, progress: Progress, report: SeriesReport) -> None:
     for item in batch.items:
         if isinstance(item, _Unreadable):
-            report.left_out.append({"file": item.instance.path.name, "reason": item.reason})
+            report.left_out.append({"file": named(item.instance.path), "reason": item.reason})
             progress.detail(item.reason)
 
 

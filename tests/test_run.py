@@ -18,6 +18,7 @@ import torch
 from pydicom.uid import JPEGLSLossless, generate_uid
 
 from ctdenoise import __version__
+from ctdenoise.file_names import named
 from tests.conftest import SAMPLE, Run
 from tests.reference_network import published_weights
 from tests.series.test_find import edit
@@ -162,7 +163,7 @@ def test_file_cut_short_in_its_header_is_said(
     path = series_dir / "1-12.dcm"
     path.write_bytes(path.read_bytes()[:600])
     assert run(series_dir) == 1
-    assert "left out 1-12.dcm" in capsys.readouterr().err
+    assert f"left out {named(path)}" in capsys.readouterr().err
 
 
 def test_interrupted_overwrite_never_leaves_less(
@@ -194,7 +195,9 @@ def test_two_series_and_other_files(run: Run, series_dir: Path, tmp_path: Path) 
     assert run(series_dir, "--report", tmp_path / "r.json") == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
     report = report_of(tmp_path / "r.json")
-    assert report["left_out"] == [{"file": "readme.txt", "reason": "not a DICOM file"}]
+    assert report["left_out"] == [
+        {"file": named(series_dir / "readme.txt"), "reason": "not a DICOM file"}
+    ]
 
 
 def test_undecodable_slice_is_said_and_the_rest_goes_on(
@@ -206,10 +209,10 @@ def test_undecodable_slice_is_said_and_the_rest_goes_on(
     assert len(outputs(tmp_path / "out")) == 2
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert series["status"] == "partial"
-    assert "1-13.dcm" in series["reason"]
-    assert [item["file"] for item in series["left_out"]] == ["1-13.dcm"]
+    assert named(path) in series["reason"]
+    assert [item["file"] for item in series["left_out"]] == [named(path)]
     error = capsys.readouterr().err
-    assert "1-13.dcm" in error
+    assert named(path) in error
     assert "Traceback" not in error
 
 
@@ -397,7 +400,7 @@ def test_volumes_of_one_name_are_kept_apart(run: Run, tmp_path: Path) -> None:
         assert run(tmp_path / "in", *arguments) == 0
         assert len(list(out.iterdir())) == 2
         assert [item["reason"] for item in report_of(report)["left_out"]] == [
-            "same content as ct.nii.gz"
+            f"same content as {named(tmp_path / 'in' / 'b' / 'ct.nii.gz')}"
         ]
     uids = [d.SOPInstanceUID for d in outputs(tmp_path / "dicom")]
     assert len(set(uids)) == len(uids) == 6
@@ -528,11 +531,26 @@ def test_no_patient_data_in_report_and_lines(
 ) -> None:
     for path in series_dir.iterdir():
         edit(path, PatientName="Secret^Name", PatientID="SECRETID", PatientBirthDate="19500101")
-    run(series_dir, "--report", tmp_path / "r.json", "--verbose")
+    folder = series_dir.with_name("Secret^Name")
+    series_dir.rename(folder)
+    (folder / "1-12.dcm").rename(folder / "Secret.dcm")
+    (folder / "1-13.dcm").write_bytes((folder / "1-13.dcm").read_bytes()[:-1000])
+    (folder / "Secret.txt").write_text("Secret")
+    run(folder, "--report", tmp_path / "r.json", "--verbose")
     said = (tmp_path / "r.json").read_text() + capsys.readouterr().err
+    assert "not a DICOM file" in said
+    assert "could not be read" in said
     assert "Secret" not in said
     assert "SECRETID" not in said
     assert "19500101" not in said
+
+
+def test_files_are_named_for_those_who_ask(
+    run: Run, series_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (series_dir / "notes.txt").write_text("hello")
+    run(series_dir, "--verbose", "--show-paths")
+    assert "left out notes.txt: not a DICOM file" in capsys.readouterr().err
 
 
 def test_installed_command(tmp_path: Path) -> None:

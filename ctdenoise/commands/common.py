@@ -72,6 +72,15 @@ def add_threads_and_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="a fault with its traceback")
 
 
+def add_show_paths(parser: argparse.ArgumentParser) -> None:
+    """``--show-paths``."""
+    parser.add_argument(
+        "--show-paths",
+        action="store_true",
+        help="name files in lines and in the report, which may name patients (default: a digest)",
+    )
+
+
 def add_window(parser: argparse.ArgumentParser) -> None:
     """``--window``."""
     parser.add_argument(

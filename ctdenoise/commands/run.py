@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ctdenoise.commands.common import Subparsers
+from ctdenoise.commands.common import Subparsers, add_show_paths
 from ctdenoise.commands.denoising import (
     add_denoising,
     check_denoising,
@@ -40,6 +40,7 @@ def add_to(commands: Subparsers) -> None:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="say problems only")
     loudness.add_argument("--verbose", action="store_true", help="say each file left out as well")
+    add_show_paths(parser)
     parser.set_defaults(command=execute)
 
 
@@ -49,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.report is not None and options.report.is_dir():
         raise CTDenoiseError(f"--report {options.report}: is a folder; name a file")
     if not options.input.exists():
-        raise CTDenoiseError(f"{options.input}: no such file or folder")
+        raise CTDenoiseError(f"--input {options.input}: no such file or folder")
 
     from ctdenoise.progress import Progress, Verbosity
     from ctdenoise.run import run
@@ -63,5 +64,5 @@ def execute(options: argparse.Namespace) -> int:
     if not report.series:
         reasons = {item["reason"] for item in report.left_out}
         why = reasons.pop() if len(reasons) == 1 else f"{len(report.left_out)} files left out"
-        raise CTDenoiseError(f"{options.input}: no CT series to denoise ({why})")
+        raise CTDenoiseError(f"--input: no CT series to denoise ({why})")
     return report.exit_code

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ctdenoise.commands.common import Subparsers, add_threads_and_verbose, positive, threads_of
+from ctdenoise.commands.common import (
+    Subparsers,
+    add_show_paths,
+    add_threads_and_verbose,
+    positive,
+    threads_of,
+)
 from ctdenoise.errors import CTDenoiseError
 
 
@@ -29,6 +35,7 @@ def add_to(commands: Subparsers) -> None:
     )
     add("--overwrite", action="store_true", help="replace what another run left in the output")
     add_threads_and_verbose(parser)
+    add_show_paths(parser)
     parser.set_defaults(command=execute)
 
 
@@ -37,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
     if not 0.0 < options.dose <= 1.0:
         raise CTDenoiseError(f"--dose {options.dose:g}: give a fraction above 0, at most 1")
     if not options.input.exists():
-        raise CTDenoiseError(f"{options.input}: no such file or folder")
+        raise CTDenoiseError(f"--input {options.input}: no such file or folder")
 
     import torch
 

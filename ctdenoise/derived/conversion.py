@@ -18,6 +18,7 @@ from ctdenoise.derived.provenance import Derivation
 from ctdenoise.derived.volume import VolumeFormat
 from ctdenoise.derived.writers import LOSSLESS, DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import frame_plane, group_value, rescale
@@ -150,7 +151,7 @@ def _header(path: Path) -> Dataset:
     try:
         return read_header(path)
     except OSError as error:
-        raise CTDenoiseError(f"{path.name}: cannot be read: {error.strerror or error}") from None
+        raise CTDenoiseError(f"{named(path)}: cannot be read: {error.strerror or error}") from None
 
 
 def _affine(planes: list[Plane], spacing: Sequence[float], thickness: float) -> NDArray[np.float64]:

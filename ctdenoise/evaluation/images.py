@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.noises import AS_IS, LOW_DOSE, PAIR, Noise, noisy_ct, noisy_photograph
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import AIR, HU, HUWindow, Mask
 from ctdenoise.noise.low_dose import Scan, low_dose_noise
 from ctdenoise.noise.named import named_generator
@@ -168,8 +169,7 @@ def loader(series: Series, instance: Instance, frame: int = 0) -> Callable[[], t
             image = _volume(series, instance) if instance.frames > 1 else read(series, instance)
         except CTDenoiseError as error:
             # The name of a file may be that of a patient, and this goes into tables.
-            said = str(error).replace(str(instance.path), "").replace(instance.path.name, "")
-            raise CTDenoiseError(said.lstrip(": ")) from None
+            raise CTDenoiseError(str(error).removeprefix(f"{named(instance.path)}: ")) from None
         padding = image.padding[frame]
         hu = image.stored[frame] * image.slope[frame] + image.intercept[frame]
         if not np.isfinite(hu[~padding]).all():

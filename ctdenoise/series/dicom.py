@@ -18,6 +18,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from ctdenoise.file_names import named
 from ctdenoise.series.frames import frame_count, frame_plane, group_value, image_type, rescale
 from ctdenoise.series.geometry import Plane, stack_notes
 from ctdenoise.series.model import Instance, LeftOut, Series
@@ -166,8 +167,8 @@ def _stack(study_uid: str, uid: str, slices: list[_Slice]) -> Iterator[Series | 
     unique: dict[str, _Slice] = {}
     for item in slices:
         if item.instance.uid in unique:
-            first = unique[item.instance.uid].instance.path.name
-            yield LeftOut(item.instance.path, f"same SOP Instance UID as {first}")
+            first = unique[item.instance.uid].instance.path
+            yield LeftOut(item.instance.path, f"same SOP Instance UID as {named(first)}")
         else:
             unique[item.instance.uid] = item
     kept, others = _largest_parallel_group(list(unique.values()))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.series.dicom import find_series
 from ctdenoise.series.model import Found, LeftOut, Series
 from ctdenoise.series.nifti import find_volume
@@ -42,7 +43,7 @@ def _unique(found: Iterable[Series | LeftOut]) -> list[Series | LeftOut]:
     result: list[Series | LeftOut] = []
     for item in found:
         if isinstance(item, Series) and item.uid in first:
-            name = first[item.uid].instances[0].path.name
+            name = named(first[item.uid].instances[0].path)
             item = LeftOut(item.instances[0].path, f"same content as {name}")
         elif isinstance(item, Series):
             first[item.uid] = item

@@ -13,6 +13,7 @@ import numpy as np
 from nibabel.openers import ImageOpener
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.series.model import Instance, LeftOut, Series, SourceImage
 
 
@@ -64,7 +65,7 @@ class Volume:
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
+        self._name = named(path)
         with self._in_one_line():
             self._proxy = nibabel.load(path).dataobj
             columns, rows, self.slices = self._proxy.shape

@@ -18,6 +18,7 @@ from pydicom.pixels.utils import as_pixel_options, get_expected_length, pixel_dt
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import Mask
 from ctdenoise.series.frames import frame_count, rescale
 from ctdenoise.series.model import SourceImage
@@ -50,7 +51,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
     count = frame_count(header)
     scales = [rescale(header, frame) for frame in range(count)]
     if any(scale is None for scale in scales):
-        raise CTDenoiseError(f"{path.name}: a frame has no Rescale Slope and Intercept")
+        raise CTDenoiseError(f"{named(path)}: a frame has no Rescale Slope and Intercept")
     slope, intercept = np.array(scales, dtype=np.float64).T
     wanted = range(count) if frames is None else frames
     decoded = _decode(path, header, pixels, frames)
@@ -63,7 +64,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
             try:
                 padding = is_padding(header, stored)
             except (TypeError, ValueError):
-                said = f"{path.name}: its Pixel Padding Value is no number"
+                said = f"{named(path)}: its Pixel Padding Value is no number"
                 raise CTDenoiseError(said) from None
             place = slice(frame, frame + 1)
             yield SourceImage(
@@ -170,9 +171,9 @@ def _in_one_line(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except OSError as error:
-        raise CTDenoiseError(f"{path.name}: cannot be read: {error.strerror or error}") from None
+        raise CTDenoiseError(f"{named(path)}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # decoders fail in many ways, and all mean the same here
-        raise CTDenoiseError(f"{path.name}: {_why_undecodable(path, error)}") from None
+        raise CTDenoiseError(f"{named(path)}: {_why_undecodable(path, error)}") from None
 
 
 def _why_undecodable(path: Path, error: Exception) -> str:

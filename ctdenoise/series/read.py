@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.series.frames import frame_count
 from ctdenoise.series.model import Instance, Series, SourceImage
 from ctdenoise.series.nifti import Volume
@@ -40,7 +41,7 @@ def read_frames(
     for image in found:
         count = instance.frames if image.header is None else frame_count(image.header)
         if (count, *image.stored.shape[1:]) != (instance.frames, instance.rows, instance.columns):
-            raise CTDenoiseError(f"{instance.path.name}: has changed since it was found")
+            raise CTDenoiseError(f"{named(instance.path)}: has changed since it was found")
         yield image
 
 
