@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from ctdenoise.cli import main
 from ctdenoise.models.card import ModelCard
 from ctdenoise.models.files import save_model
 from ctdenoise.networks import CLIPDenoiser
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_dicom"

@@ -96,17 +96,17 @@ def test_memory_does_not_grow_with_the_slices(tmp_path: Path, small_model: Path,
 def test_signal_half_way_keeps_what_is_finished(
     run: Run, tmp_path: Path, small_model: Path, signum: int
 ) -> None:
-    source = make("series", tmp_path / "in", 120, side=128)
+    source = make("series", tmp_path / "in", 500, side=128)
     arguments = ["--input", str(source), "--output", str(tmp_path / "out")]
     command = [sys.executable, "-m", "ctdenoise", "run", *arguments, "--model", str(small_model)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.rglob("out/*/*.dcm"))) < 5 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.rglob("out/*/*.dcm"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     sent = time.monotonic()
     process.send_signal(signum)
-    _, said = process.communicate(timeout=30)
-    assert time.monotonic() - sent < 10
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 30
     assert process.returncode == 130
     assert "interrupted; what is finished is kept" in said
     assert "Traceback" not in said
