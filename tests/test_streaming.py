@@ -111,11 +111,11 @@ def test_signal_half_way_keeps_what_is_finished(
     assert "interrupted; what is finished is kept" in said
     assert "Traceback" not in said
     kept = {path: path.read_bytes() for path in files(tmp_path / "out")}
-    assert 5 <= len(kept) < 120
+    assert 3 <= len(kept) < 500
     for path in kept:
         assert read_image(path).stored.shape == (1, 128, 128)
     assert run(source, "--report", tmp_path / "r.json") == 0
-    assert len(files(tmp_path / "out")) == 120
+    assert len(files(tmp_path / "out")) == 500
     assert all(path.read_bytes() == data for path, data in kept.items())
     (series,) = report_of(tmp_path / "r.json")["series"]
     assert series["slices_already_there"] == len(kept)
