@@ -65,7 +65,7 @@ class Denoiser:
         model: the loaded model.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a GPU if there is one.
         precision: number format of the convolutions.
-        batch_size: slices that go through the network at once.
+        batch_size: slices that go through the network at once; None leaves it to the backend.
         backend: ``torch``, ``openvino``, or ``auto``, the fastest that is installed.
         threads: of the CPU; None leaves it to the backend.
 
@@ -79,17 +79,17 @@ class Denoiser:
         *,
         device: str = "auto",
         precision: Precision = "fp32",
-        batch_size: int = 1,
+        batch_size: int | None = None,
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
         self.card = model.card
         self.digest = model.digest
         self.precision: Precision = precision
-        self.batch_size = batch_size
         self._backend = open_backend(
             model, backend=backend, device=device, precision=precision, threads=threads
         )
+        self.batch_size = batch_size or self._backend.batch_size
 
     @property
     def device(self) -> Device:

@@ -34,5 +34,9 @@ class Backend(Protocol):
     def device(self) -> Device:
         """Where it computes."""
 
+    @property
+    def batch_size(self) -> int:
+        """Slices of 512 x 512 that it is good to give it at once."""
+
     def __call__(self, images: Images) -> Images:
         """Denoise images (N, H, W) in the network's range, of any H and W."""

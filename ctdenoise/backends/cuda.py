@@ -18,6 +18,18 @@ _WARM_UP = 3
 """Runs before a capture, in which cuDNN chooses its algorithms."""
 
 
+_LARGEST_BATCH = 16
+_VALUES_PER_IMAGE = 300e6
+"""Values that the paper's network holds at once for a slice of 512 x 512, generously."""
+
+
+def batch_that_fits(device: torch.device, bytes_per_value: int) -> int:
+    """Slices of 512 x 512 that should fit into half of what is free on a GPU."""
+    free, _ = torch.cuda.mem_get_info(device)
+    fit = int(0.5 * free / (_VALUES_PER_IMAGE * bytes_per_value))
+    return max(1, min(_LARGEST_BATCH, fit))
+
+
 @dataclass(frozen=True)
 class _Graph:
     """A captured run, and the memory that it reads and writes."""

@@ -38,6 +38,7 @@ class OpenVINOBackend:
 
     name = "openvino"
     device = Device("cpu")
+    batch_size = 1
 
     def __init__(
         self, model: LoadedModel, *, precision: Precision, threads: int | None = None

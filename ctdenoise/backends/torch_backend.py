@@ -47,9 +47,11 @@ class TorchBackend:
         network = model.folded(parts=2 if self._dtype else 1)
         self._network = network.to(self._on, dtype=self._dtype)
         self._run: Callable[[torch.Tensor], torch.Tensor] = self._infer
+        self.batch_size = 1
         if self.device.type == "cuda":
-            from ctdenoise.backends.cuda import CUDARunner
+            from ctdenoise.backends.cuda import CUDARunner, batch_that_fits
 
+            self.batch_size = batch_that_fits(self._on, 4 if self._dtype is None else 2)
             self._run = CUDARunner(self._infer, self._on, exact=self._dtype is None)
 
     def __call__(self, images: Images) -> Images:
