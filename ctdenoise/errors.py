@@ -8,5 +8,9 @@ class CTDenoiseError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """An error that is no :class:`CTDenoiseError`, as one line of at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    """An error that is no :class:`CTDenoiseError`, as one line of at most 200 characters.
+
+    Of an operating system's error without its path, which may name a patient.
+    """
+    said = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return " ".join(f"{type(error).__name__}: {said}".split())[:200]
