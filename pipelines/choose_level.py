@@ -6,7 +6,8 @@ For each combination of matched sigma, preserved scale and removal limit it prin
 series at PATH with simulated low dose that adds 15, 30 and 60 HU: RMSE over that of the noisy
 slices in soft tissue and lung, and the mean change of bone; and of lesions in the phantom at a
 quarter of the dose, the contrast that they keep and the noise that is left. Use other patients than
-those that the model is judged on.
+those that the model is judged on. ``--write FILE`` writes the model with the last combination in
+its card, whose tensors stay as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.evaluation.noises import LOW_DOSE, Noise
 from ctdenoise.evaluation.phantom import Phantom
 from ctdenoise.measured_noise import measure_noise
+from ctdenoise.models.files import save_model
 from ctdenoise.models.registry import load
 from pipelines.embedded_model import ADDED_HU, TISSUES, LowDose, simulate
 
@@ -68,6 +70,8 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, nargs="+", default=[0.08, 0.1])
     parser.add_argument("--scale", type=float, nargs="+", default=[2.0, 4.0])
     parser.add_argument("--limit", type=float, nargs="+", default=[1.5])
+    parser.add_argument("--local", action="store_true", help="follow the noise of the place")
+    parser.add_argument("--write", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     cases = [
@@ -82,10 +86,18 @@ def main() -> None:
     print("|---" * (1 + 6 + 1 + 3 + 3 + 1 + 4) + "|")
     model = load(options.model)
     for sigma, scale, limit in product(options.sigma, options.scale, options.limit):
-        card = replace(model.card, matched_sigma=sigma, preserved_scale=scale, removal_limit=limit)
+        card = replace(
+            model.card,
+            matched_sigma=sigma,
+            preserved_scale=scale,
+            removal_limit=limit,
+            local_level=options.local,
+        )
         denoiser = Denoiser(replace(model, card=card), device="cpu", threads=options.threads)
         cells = row(denoiser, cases, phantom)
         print(f"| {sigma:g}, {scale:g}, {limit:g} | {' | '.join(cells)} |", flush=True)
+    if options.write is not None:
+        save_model(options.write, model.network, card)
 
 
 if __name__ == "__main__":
