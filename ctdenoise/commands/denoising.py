@@ -39,7 +39,12 @@ def add_denoising(parser: argparse.ArgumentParser) -> None:
         help="what computes the network; auto takes the fastest that is installed",
     )
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
-    add("--batch-size", type=positive, default=1, metavar="N", help="slices at once (default: 1)")
+    add(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="slices at once (default: 1 on a CPU; on a GPU as many as should fit, up to 16)",
+    )
     add(
         "--threads",
         type=positive,
