@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 @dataclass
 class _Arriving:
     latest: float
-    associations: set[threading.Thread] = field(default_factory=set)
+    associations: weakref.WeakSet[threading.Thread] = field(default_factory=weakref.WeakSet)
 
 
 class Arrivals:
@@ -32,6 +33,8 @@ class Arrivals:
         """An object of a series is here; to be said before it is stored, and after."""
         now = time.monotonic()
         with self._lock:
+            for known in [s for s, arriving in self._arriving.items() if self._is_whole(arriving)]:
+                del self._arriving[known]
             arriving = self._arriving.setdefault(series, _Arriving(now))
             arriving.latest = now
             arriving.associations.add(association)
@@ -43,12 +46,10 @@ class Arrivals:
         """
         with self._lock:
             arriving = self._arriving.get(series) or _Arriving(self._began)
-            # An association has a thread for as long as it is open.
-            if any(association.is_alive() for association in arriving.associations):
-                return None
-            if time.monotonic() - arriving.latest < self._quiet_time:
-                return None
-            claimed = claim(series)
-            if claimed is not None:
-                self._arriving.pop(series, None)
-            return claimed
+            return claim(series) if self._is_whole(arriving) else None
+
+    def _is_whole(self, arriving: _Arriving) -> bool:
+        # An association has a thread for as long as it is open.
+        return time.monotonic() - arriving.latest >= self._quiet_time and not any(
+            association.is_alive() for association in list(arriving.associations)
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,10 +56,13 @@ class DeadLetters:
             else:
                 partial.rmdir()
 
-    def revive(self, *, source: Path, derived: Path) -> int:
-        """Put all back into the queue, those whose place is free; returns how many."""
+    def revive(self, *, source: Path, derived: Path, done: Path) -> int:
+        """Put all back into the queue, those whose place is free; returns how many.
+
+        What is left of each goes to ``done``, which is emptied at times.
+        """
         count = 0
-        for letter in sorted(self._folder.iterdir()):
+        for letter in sorted(path.parent for path in self._folder.glob(f"*/{_REASON}")):
             series = letter.name.split("-")[0]
             moves = {letter / "source": source / series}
             if json.loads((letter / _REASON).read_bytes())["stage"] == "sending":
@@ -71,7 +73,7 @@ class DeadLetters:
                 continue
             for part, place in moves.items():
                 move(part, place)
-            shutil.rmtree(letter)
+            move(letter, done / f"{letter.name}-letter")
             count += 1
         return count
 

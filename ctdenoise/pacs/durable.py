@@ -57,12 +57,19 @@ def move(source: Path, target: Path) -> None:
 class FolderLock:
     """A folder that one process alone may use; the lock goes with the process, however it ends.
 
+    Args:
+        folder: that is locked.
+        name: of the file for it, which stays.
+
     Raises:
-        CTDenoiseError: another process has it.
+        CTDenoiseError: another process has it, or it cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / "lock").open("a")
+    def __init__(self, folder: Path, name: str) -> None:
+        try:
+            self._file = (folder / name).open("a")
+        except OSError as error:
+            raise CTDenoiseError(f"{folder}: cannot be written: {error.strerror}") from None
         if sys.platform == "win32":
             return
         import fcntl

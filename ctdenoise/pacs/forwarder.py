@@ -69,6 +69,8 @@ class Forwarder:
         elif problem.blames_peer:
             self._is_away(problem)
         else:
+            if len(self._spool.unsent(series)) < len(files):
+                self._retries.forget(series)  # a step on: no series is too long for a bad line
             self._is_refused(series, problem)
         return True
 

@@ -45,6 +45,8 @@ _PDU_BYTES = 128 * 1024
 _LONGEST_PDU = 16 * 2**20
 """Beyond it a length is an attack, not a peer that does not keep to what was agreed."""
 
+_MOST_REJECTED = 20
+"""Connections beyond the limit that still get an answer; more are closed without one."""
 
 _NEGOTIATION_SECONDS = 10
 _FEW = 3
@@ -54,10 +56,12 @@ class Receiver:
     """Listens for associations; each has a thread of its own.
 
     Raises:
-        CTDenoiseError: the port cannot be had.
+        CTDenoiseError: the port cannot be had, or nobody may call.
     """
 
     def __init__(self, settings: NodeSettings, spool: Spool, counters: Counters) -> None:
+        if not settings.allow:  # which would mean everybody to what is below
+            raise CTDenoiseError("nobody may call: name AE titles, or '*' for everybody")
         self.arrivals = Arrivals(settings.quiet_time)
         self._settings = settings
         self._spool = spool
@@ -173,8 +177,12 @@ class Receiver:
         return answer
 
     def _limit_connection(self, event: Event) -> None:
-        """A length that a peer says is not believed, and not waited for without an end."""
+        """Not without an end: connections, a length that a peer says, and waiting for it."""
         connection = cast(AssociationSocket, event.assoc.dul.socket)
+        if self.open_associations > self._settings.max_associations + _MOST_REJECTED:
+            self._counters.add("associations_rejected", reason="flood")
+            connection.close()
+            return
         cast(socket.socket, connection.socket).settimeout(self._settings.idle_time)
         read = connection.recv
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import pydicom
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -26,6 +26,7 @@ from ctdenoise.pacs.settings import Peer
 _ANSWER_SECONDS = 120.0
 """How long a peer may take over an object: some write it to a tape."""
 
+_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _BROKEN_OFF = "BrokenOff"
 _TRANSIENT = 2
 """What a peer calls its rejection of an association if it may be asked again."""
@@ -44,7 +45,7 @@ class NotSent:
 
 
 class Sender:
-    """Sends files as they are, if the peer takes their transfer syntax."""
+    """Sends files as they are, if the peer takes their transfer syntax; else uncompressed."""
 
     def __init__(self, aet: str, peer: Peer) -> None:
         # Without it, each file would be decoded and encoded again.
@@ -110,8 +111,8 @@ class Sender:
 
     def _associate(self, files: Sequence[Path]) -> Association | NotSent:
         encodings = {_encoding(path) for path in files}
-        # Everybody knows implicit little endian, and everybody must offer it: PS3.5 section 10.1.
-        encodings |= {(sop_class, ImplicitVRLittleEndian) for sop_class, _ in encodings}
+        # Everybody knows implicit little endian, and must offer it: PS3.5 section 10.1.
+        encodings |= {(sop_class, syntax) for sop_class, _ in encodings for syntax in _PLAIN}
         association = self._ae.associate(
             self._peer.host,
             self._peer.port,
@@ -147,9 +148,7 @@ def _send(association: Association, path: Path, message: int) -> NotSent | None:
         for cx in association.accepted_contexts
     )
     try:
-        answer = association.send_c_store(
-            path if as_it_is else pydicom.dcmread(path), msg_id=message
-        )
+        answer = association.send_c_store(path if as_it_is else _plain(path), msg_id=message)
     except ValueError:
         return NotSent("no presentation context for them", "NoContext")
     except RuntimeError:  # it ended before the object was begun
@@ -160,6 +159,14 @@ def _send(association: Association, path: Path, message: int) -> NotSent | None:
     if answer.Status == 0x0000 or answer.Status >> 12 == 0xB:
         return None
     return NotSent(f"refused with status {answer.Status:04X}", f"{answer.Status:04X}")
+
+
+def _plain(path: Path) -> pydicom.Dataset:
+    """An object without compression."""
+    dataset = pydicom.dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset.decompress(generate_instance_uid=False)
+    return dataset
 
 
 def _encoding(path: Path) -> tuple[UID, UID]:

@@ -25,12 +25,15 @@ from pathlib import Path
 
 from ctdenoise.derived.atomic import PARTIAL_SUFFIX, create_folder
 from ctdenoise.derived.writers import FILE_PATTERN
+from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.dead_letters import DeadLetters
 from ctdenoise.pacs.durable import Bytes, FolderLock, move, sync_folder, write, write_partial
 
 _STAGES = ("incoming", "ready", "denoising", "denoised", "sent", "dead-letter", "done")
 _PROBLEMS = "problems.json"
 _TRIES = "tries"
+_LOCK = "ctdenoise-spool.lock"
+_OF_THE_DISK = "lost+found"
 
 
 class DuplicateError(Exception):
@@ -50,18 +53,23 @@ class Spool:
         remember: seconds for which a series that was sent on is known, if it comes again.
 
     Raises:
-        CTDenoiseError: another node has it, or it cannot be made.
+        CTDenoiseError: another node has it, it cannot be made, or it holds something else.
     """
 
     def __init__(self, root: Path, *, remember: float) -> None:
         create_folder(root)
         self.root = root.resolve()
-        self._lock_file = FolderLock(self.root)
+        _refuse_what_is_no_spool(self.root)
+        self._lock_file = FolderLock(self.root, _LOCK)
         # Everything in here is of patients.
         self.root.chmod(0o700)
         folders = [self.root / stage for stage in _STAGES]
         for folder in folders:
             folder.mkdir(exist_ok=True)
+        for folder in (self.root, *self.root.parents):
+            # Those above may be of others, and were there before.
+            with suppress(OSError):
+                sync_folder(folder)
         self._incoming, self._ready, self._denoising, self._denoised = folders[:4]
         self._sent, dead, self._done = folders[4:]
         self.dead_letters = DeadLetters(dead)
@@ -92,9 +100,10 @@ class Spool:
         """
         folder = self._incoming / series
         if self._is_known(series, instance, parts):
-            # Another association may have brought it just now, and not made sure of it yet.
+            # Another association may have brought it just now, or a process that was killed, and
+            # not made sure of it yet.
             with suppress(FileNotFoundError):
-                sync_folder(folder)
+                self._make_sure(series)
             return False
         folder.mkdir(exist_ok=True)
         partial = write_partial(folder, parts)
@@ -103,10 +112,7 @@ class Spool:
             new = not path.exists()
             if new:
                 partial.rename(path)
-        sync_folder(folder)
-        if series not in self._made_sure:
-            sync_folder(self._incoming)
-            self._made_sure.add(series)
+        self._make_sure(series)
         if not new:
             partial.unlink()
             self._is_known(series, instance, parts)
@@ -188,7 +194,7 @@ class Spool:
 
     def revive(self) -> int:
         """Put the dead letters back into the queue; returns how many."""
-        return self.dead_letters.revive(source=self._ready, derived=self._denoised)
+        return self.dead_letters.revive(source=self._ready, derived=self._denoised, done=self._done)
 
     def free_bytes(self) -> int:
         """What the disk has left."""
@@ -211,6 +217,13 @@ class Spool:
         self._sweep()
         self._forget()
         return True
+
+    def _make_sure(self, series: str) -> None:
+        """Make sure of the names of what came of a series, and of its own."""
+        sync_folder(self._incoming / series)
+        if series not in self._made_sure:
+            sync_folder(self._incoming)
+            self._made_sure.add(series)
 
     def _is_known(self, series: str, instance: str, parts: Sequence[Bytes]) -> bool:
         # In the order of the stages, so that nothing slips by while it moves on.
@@ -268,6 +281,16 @@ class Spool:
     @staticmethod
     def _holds_none(folder: Path) -> bool:
         return next(folder.glob("*.dcm"), None) is None
+
+
+def _refuse_what_is_no_spool(root: Path) -> None:
+    """Folders of these names that hold something else would be emptied."""
+    try:
+        there = {path.name for path in root.iterdir()}
+    except OSError as error:
+        raise CTDenoiseError(f"{root}: cannot be read: {error.strerror}") from None
+    if there - {_OF_THE_DISK} and _LOCK not in there:
+        raise CTDenoiseError(f"{root}: holds what is no spool of a node; name a folder of its own")
 
 
 def _same(there: str, parts: Sequence[Bytes]) -> bool:

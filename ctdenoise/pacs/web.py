@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydicom import Dataset
 
+from ctdenoise.derived.atomic import create_folder
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.spool import digest
 
-_PREFIX = "dicomweb+"
+_SCHEMES = ("dicomweb+http", "dicomweb+https")
 _TOKEN = "CTDENOISE_DICOMWEB_TOKEN"
 _RESOURCE = re.compile(r"(?P<base>.*)/studies/(?P<study>[0-9.]+)(/series/(?P<series>[0-9.]+))?/?")
 _SECONDS = (10.0, 300.0)
@@ -30,6 +33,9 @@ _SAYS = {
     404: "no such study or series, or no DICOMweb service there",
 }
 
+_PARTIAL_CONTENT = 206
+"""The server could not send all: DICOM PS3.18 section 10.4.3.2."""
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -41,9 +47,37 @@ class _Source:
     login: tuple[str, str] | None = field(repr=False)
 
 
-def is_dicomweb(text: str) -> bool:
-    """Whether an input names a study or series of a DICOMweb service, not a file."""
-    return text.lower().startswith((f"{_PREFIX}http://", f"{_PREFIX}https://"))
+def is_url(text: str) -> bool:
+    """Whether an input is meant for a URL, which may hold a password, not for a file."""
+    return "://" in text
+
+
+def uids_of(url: str) -> dict[str, str]:
+    """The UIDs that a URL names: ``study_uid``, and ``series_uid`` if it is of one series.
+
+    Raises:
+        CTDenoiseError: the URL names no study or series.
+    """
+    source = _parse(url)
+    uids = {"study_uid": source.study}
+    return uids if source.series is None else {**uids, "series_uid": source.series}
+
+
+@contextmanager
+def fetched(url: str, output: Path) -> Iterator[Path]:
+    """A folder below ``output`` with what :func:`fetch` retrieves, for as long as it is used.
+
+    Raises:
+        CTDenoiseError: as :func:`fetch`, or the output folder cannot be written.
+    """
+    create_folder(output)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".retrieved-", dir=output)
+    except OSError as error:
+        raise CTDenoiseError(f"{output}: cannot be written: {error.strerror}") from None
+    with folder as name:
+        fetch(url, Path(name))
+        yield Path(name)
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -71,6 +105,8 @@ def fetch(url: str, folder: Path) -> None:
 
     with requests.Session() as session:
         session.auth = _authorisation(source)
+        statuses: list[int] = []
+        session.hooks["response"].append(lambda answer, **_: statuses.append(answer.status_code))
         client = DICOMwebClient(source.base, session=session, timeout=_SECONDS, permissive_uid=True)
         # It would try for half a minute what a user has mistyped.
         client.set_http_retry_params(retry=False)
@@ -95,25 +131,27 @@ def fetch(url: str, folder: Path) -> None:
         except Exception as error:  # what is no DICOM fails in many ways
             said = f"sends what cannot be read ({type(error).__name__})"
             raise _problem(source, said) from None
+    if _PARTIAL_CONTENT in statuses:
+        raise _problem(source, "sends only a part of that study or series")
     if count == 0:
         raise _problem(source, "sends no objects of that study or series")
 
 
 def _parse(url: str) -> _Source:
     try:
-        parts = urlsplit(url.strip()[len(_PREFIX) :])
+        parts = urlsplit(url.strip())
         found = _RESOURCE.fullmatch(parts.path)
         host, port = parts.hostname, parts.port
     except ValueError:  # no such port
         found = host = port = None
-    if not (found and host and not parts.query and not parts.fragment):
+    if not (found and host) or parts.scheme not in _SCHEMES or parts.query or parts.fragment:
         raise CTDenoiseError(
             "no study or series of a DICOMweb service: "
-            f"give {_PREFIX}https://HOST/dicom-web/studies/UID/series/UID"
+            "give dicomweb+https://HOST/dicom-web/studies/UID/series/UID"
         )
-    address = f"[{host}]" if ":" in host else host
+    address = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     return _Source(
-        base=f"{parts.scheme}://{address}{f':{port}' if port else ''}{found['base']}",
+        base=f"{parts.scheme.removeprefix('dicomweb+')}://{address}{found['base']}",
         study=found["study"],
         series=found["series"],
         login=(unquote(parts.username), unquote(parts.password or "")) if parts.username else None,

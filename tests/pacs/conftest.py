@@ -43,7 +43,7 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until ``what`` gives something true."""
     until = time.monotonic() + seconds
     while not what():
@@ -140,6 +140,7 @@ def settings(tmp_path: Path, archive: Archive) -> NodeSettings:
     )
 
 
+_AS_IT_IS = RunSettings()
 Start = Callable[..., NodeSettings]
 
 
@@ -154,11 +155,13 @@ def node(settings: NodeSettings, denoiser: Denoiser) -> Iterator[Start]:
             thread.join()
         running.clear()
 
-    def start(*, revive: bool = False, **changed: object) -> NodeSettings:
+    def start(
+        *, revive: bool = False, run_settings: RunSettings = _AS_IT_IS, **changed: object
+    ) -> NodeSettings:
         stop()
         chosen = replace(settings, **changed)
         event = threading.Event()
-        made = Node(chosen, denoiser, RunSettings(), event, revive=revive)
+        made = Node(chosen, denoiser, run_settings, event, revive=revive)
         thread = threading.Thread(target=made.work)
         thread.start()
         running.append((event, thread))

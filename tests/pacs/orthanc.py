@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import urllib.request
@@ -34,6 +35,15 @@ def documented(language: str) -> str:
     return block.partition("```")[0]
 
 
+def documented_command(name: str, replaced: dict[str, object]) -> list[str]:
+    """The one line of a command in the documentation, with some of its words replaced."""
+    lines = DOCUMENTATION.read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"    ctdenoise {name} ")]
+    words = shlex.split(line)
+    assert set(replaced) <= set(words)
+    return [str(replaced.get(word, word)) for word in words]
+
+
 class Orthanc:
     """A running Orthanc."""
 
@@ -42,7 +52,13 @@ class Orthanc:
         self.url = f"http://127.0.0.1:{http_port}"
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path) as answer:
+        return self._ask(path, None)
+
+    def post(self, path: str) -> Any:
+        return self._ask(path, b"")
+
+    def _ask(self, path: str, data: bytes | None) -> Any:
+        with urllib.request.urlopen(self.url + path, data) as answer:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers["Content-Type"] else body
 
@@ -77,4 +93,4 @@ def running(
             yield orthanc
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)

@@ -23,6 +23,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ctdenoise.pacs.settings import Peer
+from ctdenoise.run import RunSettings
 from tests.conftest import Run
 from tests.made import make
 from tests.pacs.conftest import (
@@ -107,6 +109,18 @@ def test_no_more_associations_than_allowed(node: Start) -> None:
     rejection = second.acceptor.primitive
     assert (rejection.result, rejection.result_source, rejection.diagnostic) == (2, 3, 2)
     first.release()
+
+
+def test_connections_without_end_are_closed(node: Start, archive: Archive, series: Series) -> None:
+    settings = node(max_associations=1)
+    opened = [socket.create_connection(("127.0.0.1", settings.port)) for _ in range(40)]
+    # The last of them, at the latest, is one too many.
+    assert opened[-1].recv(1) == b""
+    for connection in opened:
+        connection.close()
+    wait_for(lambda: json.loads(get(settings, "/health")[1])["associations"] == 0)
+    assert send(settings, series().datasets) == [0x0000] * 3
+    wait_for(lambda: len(archive.got) == 3)
 
 
 def test_what_is_not_ct_is_not_negotiated_and_ct_goes_on(
@@ -277,15 +291,31 @@ def test_a_peer_that_knows_implicit_little_endian_only(
 ) -> None:
     source = series()
     with Archive(free_port()).listening([ImplicitVRLittleEndian]) as old:
-        settings = node()
-        forward = settings.forward.__class__("ARCHIVE", "127.0.0.1", old.port)
-        send(node(forward=forward), source.datasets)
+        send(node(forward=Peer("ARCHIVE", "127.0.0.1", old.port)), source.datasets)
         wait_for(lambda: len(old.got) == 3)
         assert run(source.folder) == 0
         derived = sorted((tmp_path / "out").rglob("*.dcm"))
         for ours, path in zip(old.of(source.uid), derived, strict=True):
             assert ours.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
             np.testing.assert_array_equal(ours.pixel_array, pydicom.dcmread(path).pixel_array)
+
+
+def test_a_peer_that_does_not_know_the_compression(
+    node: Start, series: Series, run: Run, tmp_path: Path
+) -> None:
+    source = series()
+    with Archive(free_port()).listening([ExplicitVRLittleEndian]) as old:
+        settings = node(
+            run_settings=RunSettings(compression="jpeg-ls"),
+            forward=Peer("ARCHIVE", "127.0.0.1", old.port),
+        )
+        send(settings, source.datasets)
+        wait_for(lambda: len(old.got) == 3)
+    assert run(source.folder) == 0
+    expected = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").rglob("*.dcm"))]
+    for ours, theirs in zip(old.of(source.uid), expected, strict=True):
+        assert ours.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+        np.testing.assert_array_equal(ours.pixel_array, theirs.pixel_array)
 
 
 def test_our_own_series_are_not_denoised_again(

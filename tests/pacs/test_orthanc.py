@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,17 @@ from PIL import Image
 
 from ctdenoise.pacs.settings import NodeSettings, Peer
 from tests.conftest import Run
-from tests.pacs.conftest import SmallSeries, Start, send, wait_for
-from tests.pacs.orthanc import Orthanc, binary, running
+from tests.pacs.conftest import SmallSeries, Start, images, is_empty, send, wait_for
+from tests.pacs.orthanc import Orthanc, binary, documented_command, running
+from tests.pacs.process import NodeProcess, for_a_test
 
 Series = Callable[..., SmallSeries]
+
+
+def scanner(orthanc: Orthanc) -> NodeSettings:
+    """What :func:`send` is to know of an archive that a scanner sends to."""
+    peer = Peer("ORTHANC", "127.0.0.1", orthanc.dicom_port)
+    return NodeSettings(aet=peer.aet, port=peer.port, forward=peer, spool=Path(), allow=frozenset())
 
 
 def series_of(orthanc: Orthanc) -> dict[str, dict]:
@@ -33,12 +41,8 @@ def test_routed_derived_and_back(
     expected = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").rglob("*.dcm"))]
     (derived_uid,) = {dataset.SeriesInstanceUID for dataset in expected}
     with running(tmp_path / "orthanc", settings.port) as orthanc:
-        peer = Peer("ORTHANC", "127.0.0.1", orthanc.dicom_port)
-        node(forward=peer, allow=frozenset({"ORTHANC"}))
-        scanner_to_archive = NodeSettings(
-            aet="ORTHANC", port=orthanc.dicom_port, forward=peer, spool=Path(), allow=frozenset()
-        )
-        assert send(scanner_to_archive, source.datasets) == [0x0000] * 4
+        node(forward=scanner(orthanc).forward, allow=frozenset({"ORTHANC"}))
+        assert send(scanner(orthanc), source.datasets) == [0x0000] * 4
         wait_for(lambda: len(series_of(orthanc).get(derived_uid, {}).get("Instances", [])) == 4)
         instances = series_of(orthanc)[derived_uid]["Instances"]
         got = [
@@ -58,3 +62,42 @@ def test_routed_derived_and_back(
         wait_for(lambda: series_of(orthanc)[derived_uid]["IsStable"])
         assert set(series_of(orthanc)) == {derived_uid, source.datasets[0].SeriesInstanceUID}
         assert len(orthanc.get("/jobs")) == 1
+
+
+def test_killed_while_the_archive_sends_nothing_is_lost(
+    settings: NodeSettings, series: Series, small_model: Path, tmp_path: Path
+) -> None:
+    binary()
+    sources = [dataset for _ in range(4) for dataset in series(25).datasets]
+    with running(tmp_path / "orthanc", settings.port) as orthanc:
+        replaced = {
+            "11112": settings.port,
+            "ORTHANC@127.0.0.1:4242": scanner(orthanc).forward,
+            "/var/lib/ctdenoise": settings.spool,
+        }
+        words = documented_command("serve", replaced) + for_a_test(settings, small_model)
+        process = NodeProcess(words, tmp_path / "log")
+        try:
+            process.start()
+            assert send(scanner(orthanc), sources) == [0x0000] * 100
+            wait_for(lambda: len(images(settings.spool)) >= 10)
+            process.end(signal.SIGKILL)
+            process.start()
+
+            def is_back() -> bool:
+                # As somebody does who has read the documentation.
+                for job in orthanc.get("/jobs?expand"):
+                    if job["State"] == "Failure":
+                        orthanc.post(f"/jobs/{job['ID']}/resubmit")
+                return orthanc.get("/statistics")["CountInstances"] >= 200
+
+            wait_for(is_back)
+            wait_for(lambda: is_empty(settings))
+            assert process.end(signal.SIGTERM) == 0
+        finally:
+            process.close()
+        files = [orthanc.get(f"/instances/{name}/file") for name in orthanc.get("/instances")]
+    datasets = [pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True) for file in files]
+    derived = [dataset for dataset in datasets if dataset.ImageType[0] == "DERIVED"]
+    made_from = [d.SourceImageSequence[0].ReferencedSOPInstanceUID for d in derived]
+    assert sorted(made_from) == sorted(dataset.SOPInstanceUID for dataset in sources)

@@ -29,7 +29,7 @@ from tests.pacs.conftest import (
     send,
     wait_for,
 )
-from tests.pacs.process import NodeProcess
+from tests.pacs.process import NodeProcess, command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 Series = Callable[..., SmallSeries]
@@ -37,7 +37,8 @@ Series = Callable[..., SmallSeries]
 
 @pytest.fixture
 def process(settings: NodeSettings, small_model: Path, tmp_path: Path) -> Iterator[NodeProcess]:
-    made = NodeProcess(replace(settings, http_port=None), small_model, tmp_path / "log")
+    words = command(replace(settings, http_port=None), small_model)
+    made = NodeProcess(words, tmp_path / "log")
     yield made
     made.close()
 
@@ -179,9 +180,19 @@ def test_a_port_that_is_taken_is_one_line(
         assert_one_line(capsys, f"port {port}: cannot listen")
         assert serve(http_port=port) == 2
         assert_one_line(capsys, f"HTTP port {port}: cannot listen")
+
+
+def test_a_spool_that_cannot_be_had_is_one_line(
+    serve: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     assert serve(spool=tmp_path / "file") == 2
     assert_one_line(capsys, "cannot be created")
+    (tmp_path / "mine" / "done").mkdir(parents=True)
+    (tmp_path / "mine" / "done" / "thesis").write_text("")
+    assert serve(spool=tmp_path / "mine") == 2
+    assert_one_line(capsys, "holds what is no spool")
+    assert (tmp_path / "mine" / "done" / "thesis").exists()
 
 
 def test_missing_packages_are_one_line(

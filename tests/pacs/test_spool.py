@@ -83,7 +83,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], int]:
         for name in ("move", "write", "sync_folder", "write_partial"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, guarded(getattr(durable, name)))
-        monkeypatch.setattr(module.shutil, "rmtree", guarded(_rmtree))
+    monkeypatch.setattr(spool.shutil, "rmtree", guarded(_rmtree))
     return lambda: count
 
 
