@@ -132,7 +132,7 @@ def settings(tmp_path: Path, archive: Archive) -> NodeSettings:
         forward=Peer("ARCHIVE", "127.0.0.1", archive.port),
         allow=frozenset({CALLER}),
         spool=tmp_path / "spool",
-        quiet_time=0.5,
+        quiet_time=0.2,
         retries=3,
         retry_delay=0.1,
         min_free_bytes=0,

@@ -111,9 +111,13 @@ def test_no_more_associations_than_allowed(node: Start) -> None:
     first.release()
 
 
-def test_connections_without_end_are_closed(node: Start, archive: Archive, series: Series) -> None:
+def test_connections_without_end_are_closed(
+    node: Start, archive: Archive, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctdenoise.pacs.receiver._NEGOTIATION_SECONDS", 2)
+    monkeypatch.setattr("ctdenoise.pacs.receiver._MOST_REJECTED", 2)
     settings = node(max_associations=1)
-    opened = [socket.create_connection(("127.0.0.1", settings.port)) for _ in range(40)]
+    opened = [socket.create_connection(("127.0.0.1", settings.port)) for _ in range(6)]
     # The last of them, at the latest, is one too many.
     assert opened[-1].recv(1) == b""
     for connection in opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_killed_while_the_archive_sends_nothing_is_lost(
     settings: NodeSettings, series: Series, small_model: Path, tmp_path: Path
 ) -> None:
     binary()
-    sources = [dataset for _ in range(4) for dataset in series(25).datasets]
+    sources = [dataset for _ in range(3) for dataset in series(20).datasets]
     with running(tmp_path / "orthanc", settings.port) as orthanc:
         replaced = {
             "11112": settings.port,
@@ -79,17 +80,23 @@ def test_killed_while_the_archive_sends_nothing_is_lost(
         process = NodeProcess(words, tmp_path / "log")
         try:
             process.start()
-            assert send(scanner(orthanc), sources) == [0x0000] * 100
-            wait_for(lambda: len(images(settings.spool)) >= 10)
+            sending = threading.Thread(target=send, args=(scanner(orthanc), sources))
+            sending.start()
+            # In the midst of an association, and while what came first is on its way back.
+            wait_for(lambda: len(images(settings.spool)) >= 5)
             process.end(signal.SIGKILL)
             process.start()
+            wait_for(lambda: images(settings.spool / "denoised"))
+            process.end(signal.SIGKILL)
+            process.start()
+            sending.join()
 
             def is_back() -> bool:
                 # As somebody does who has read the documentation.
                 for job in orthanc.get("/jobs?expand"):
                     if job["State"] == "Failure":
                         orthanc.post(f"/jobs/{job['ID']}/resubmit")
-                return orthanc.get("/statistics")["CountInstances"] >= 200
+                return orthanc.get("/statistics")["CountInstances"] >= 120
 
             wait_for(is_back)
             wait_for(lambda: is_empty(settings))

@@ -108,20 +108,20 @@ def test_killed_under_load_nothing_is_lost_and_nothing_made_twice(
 def test_a_clean_shutdown_leaves_what_can_be_gone_on_with(
     process: NodeProcess, settings: NodeSettings, archive: Archive, series: Series, node: Start
 ) -> None:
-    source = series(100, side=128)
+    source = series(60, side=128)
     process.start()
     send(settings, source.datasets)
     wait_for(lambda: images(settings.spool / "denoising"))
     assert process.end(signal.SIGTERM) == 0
     finished = len(images(settings.spool / "denoising"))
-    assert 0 < finished < 100
+    assert 0 < finished < 60
     assert not archive.got
     lines = process.said.splitlines()
     assert all(re.match(r"20\d\d-\d\d-\d\d [0-9:,]+ [A-Z]+ ", line) for line in lines)
     assert "stopped in it, goes on with the next start" in process.said
     assert str(source.datasets[0].PatientID) not in process.said
     node()
-    wait_for(lambda: len(archive.of(source.uid)) == 100, 120)
+    wait_for(lambda: len(archive.of(source.uid)) == 60)
     # What was finished was not made again.
     assert len({(d.SeriesDate, d.SeriesTime) for d in archive.got}) == 1
 
