@@ -54,22 +54,30 @@ def move(source: Path, target: Path) -> None:
         sync_folder(source.parent)
 
 
-class FolderLock:
-    """A folder that one process alone may use; the lock goes with the process, however it ends.
+_OF_THE_DISK = "lost+found"
+
+
+class OwnFolder:
+    """A folder that one process alone may use, with nothing else in it.
+
+    The lock goes with the process, however it ends.
 
     Args:
         folder: that is locked.
-        name: of the file for it, which stays.
+        name: of the file for it, which stays, and tells a folder that was used before.
 
     Raises:
-        CTDenoiseError: another process has it, or it cannot be written to.
+        CTDenoiseError: another process has it, it holds something else, or it cannot be used.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         try:
+            there = {path.name for path in folder.iterdir()} - {_OF_THE_DISK}
+            if there and name not in there:
+                raise CTDenoiseError(f"{folder}: holds something else; name a folder of its own")
             self._file = (folder / name).open("a")
         except OSError as error:
-            raise CTDenoiseError(f"{folder}: cannot be written: {error.strerror}") from None
+            raise CTDenoiseError(f"{folder}: cannot be used: {error.strerror}") from None
         if sys.platform == "win32":
             return
         import fcntl

@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from ctdenoise.derived.dataset import IMPLEMENTATION_CLASS_UID
 from ctdenoise.pacs.durable import Bytes
-from ctdenoise.pacs.spool import digest
+from ctdenoise.pacs.names import digest
 
 IMPLEMENTATION_VERSION = "CTDENOISE"
 """Our name, beside the UID, in associations and files."""

@@ -25,24 +25,17 @@ from pathlib import Path
 
 from ctdenoise.derived.atomic import PARTIAL_SUFFIX, create_folder
 from ctdenoise.derived.writers import FILE_PATTERN
-from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.dead_letters import DeadLetters
-from ctdenoise.pacs.durable import Bytes, FolderLock, move, sync_folder, write, write_partial
+from ctdenoise.pacs.durable import Bytes, OwnFolder, move, sync_folder, write, write_partial
 
 _STAGES = ("incoming", "ready", "denoising", "denoised", "sent", "dead-letter", "done")
 _PROBLEMS = "problems.json"
 _TRIES = "tries"
 _LOCK = "ctdenoise-spool.lock"
-_OF_THE_DISK = "lost+found"
 
 
 class DuplicateError(Exception):
     """Another object has the same SOP Instance UID."""
-
-
-def digest(*uids: str) -> str:
-    """What stands for UIDs in names of files."""
-    return hashlib.sha256(" ".join(uids).encode()).hexdigest()[:32]
 
 
 class Spool:
@@ -59,8 +52,7 @@ class Spool:
     def __init__(self, root: Path, *, remember: float) -> None:
         create_folder(root)
         self.root = root.resolve()
-        _refuse_what_is_no_spool(self.root)
-        self._lock_file = FolderLock(self.root, _LOCK)
+        self._own = OwnFolder(self.root, _LOCK)
         # Everything in here is of patients.
         self.root.chmod(0o700)
         folders = [self.root / stage for stage in _STAGES]
@@ -81,7 +73,7 @@ class Spool:
 
     def close(self) -> None:
         """Leave the folders to another node."""
-        self._lock_file.release()
+        self._own.release()
 
     def store(self, series: str, instance: str, parts: Sequence[Bytes]) -> bool:
         """Put an object on the disk; when this returns, it is safe.
@@ -281,16 +273,6 @@ class Spool:
     @staticmethod
     def _holds_none(folder: Path) -> bool:
         return next(folder.glob("*.dcm"), None) is None
-
-
-def _refuse_what_is_no_spool(root: Path) -> None:
-    """Folders of these names that hold something else would be emptied."""
-    try:
-        there = {path.name for path in root.iterdir()}
-    except OSError as error:
-        raise CTDenoiseError(f"{root}: cannot be read: {error.strerror}") from None
-    if there - {_OF_THE_DISK} and _LOCK not in there:
-        raise CTDenoiseError(f"{root}: holds what is no spool of a node; name a folder of its own")
 
 
 def _same(there: str, parts: Sequence[Bytes]) -> bool:

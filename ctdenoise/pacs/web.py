@@ -16,7 +16,7 @@ from pydicom import Dataset
 
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.errors import CTDenoiseError
-from ctdenoise.pacs.spool import digest
+from ctdenoise.pacs.names import digest
 
 _SCHEMES = ("dicomweb+http", "dicomweb+https")
 _TOKEN = "CTDENOISE_DICOMWEB_TOKEN"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -230,3 +231,11 @@ def get(settings: NodeSettings, path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def dead_letters(settings: NodeSettings) -> list[Path]:
+    return [path for path in (settings.spool / "dead-letter").iterdir() if path.name[0] != "."]
+
+
+def reason_of(letter: Path) -> dict:
+    return json.loads((letter / "reason.json").read_text())

@@ -5,34 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     MRImageStorage,
-    RLELossless,
 )
 
-from ctdenoise.pacs.settings import Peer
-from ctdenoise.run import RunSettings
 from tests.conftest import Run
-from tests.made import make
 from tests.pacs.conftest import (
     Archive,
     SmallSeries,
     Start,
     associate,
-    free_port,
     get,
     is_empty,
     send,
@@ -40,12 +30,6 @@ from tests.pacs.conftest import (
 )
 
 Series = Callable[..., SmallSeries]
-
-
-def test_echo(node: Start) -> None:
-    association = associate(node())
-    assert association.send_c_echo().Status == 0x0000
-    association.release()
 
 
 def test_what_is_stored_comes_back_as_a_run_makes_it(
@@ -72,59 +56,6 @@ def test_the_spool_is_empty_after_it_and_closed_to_others(
     wait_for(lambda: len(archive.got) == 3)
     wait_for(lambda: is_empty(settings))
     assert settings.spool.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    ("caller", "called", "answer", "said"),
-    [
-        ("STRANGER", "CTDENOISE", (1, 1, 3), "its AE title may not call"),
-        ("SCANNER", "SOMEBODY", (1, 1, 7), "it calls SOMEBODY, which is not our AE title"),
-    ],
-)
-def test_an_association_that_is_not_ours_is_rejected(
-    node: Start,
-    caplog: pytest.LogCaptureFixture,
-    caller: str,
-    called: str,
-    answer: tuple[int, int, int],
-    said: str,
-) -> None:
-    association = associate(node(), caller=caller, called=called)
-    assert association.is_rejected
-    rejection = association.acceptor.primitive
-    assert (rejection.result, rejection.result_source, rejection.diagnostic) == answer
-    wait_for(lambda: said in caplog.text)
-
-
-def test_everybody_may_call_where_that_was_said(node: Start) -> None:
-    association = associate(node(allow=frozenset({"*"})), caller="STRANGER")
-    assert association.is_established
-    association.release()
-
-
-def test_no_more_associations_than_allowed(node: Start) -> None:
-    settings = node(max_associations=1)
-    first = associate(settings)
-    second = associate(settings)
-    rejection = second.acceptor.primitive
-    assert (rejection.result, rejection.result_source, rejection.diagnostic) == (2, 3, 2)
-    first.release()
-
-
-def test_connections_without_end_are_closed(
-    node: Start, archive: Archive, series: Series, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ctdenoise.pacs.receiver._NEGOTIATION_SECONDS", 2)
-    monkeypatch.setattr("ctdenoise.pacs.receiver._MOST_REJECTED", 2)
-    settings = node(max_associations=1)
-    opened = [socket.create_connection(("127.0.0.1", settings.port)) for _ in range(6)]
-    # The last of them, at the latest, is one too many.
-    assert opened[-1].recv(1) == b""
-    for connection in opened:
-        connection.close()
-    wait_for(lambda: json.loads(get(settings, "/health")[1])["associations"] == 0)
-    assert send(settings, series().datasets) == [0x0000] * 3
-    wait_for(lambda: len(archive.got) == 3)
 
 
 def test_what_is_not_ct_is_not_negotiated_and_ct_goes_on(
@@ -245,83 +176,6 @@ def test_an_object_that_comes_again(
     assert len({dataset.SOPInstanceUID for dataset in archive.of(source.uid)}) == 3
 
 
-@pytest.mark.parametrize("how", ["abort", "closed", "silent"])
-def test_an_association_that_stops_half_way(
-    node: Start, archive: Archive, series: Series, caplog: pytest.LogCaptureFixture, how: str
-) -> None:
-    settings = node(idle_time=1.0)
-    source = series()
-    association = associate(settings, syntax=ExplicitVRLittleEndian)
-    for dataset in source.datasets[:2]:
-        assert association.send_c_store(dataset).Status == 0x0000
-    # Half of a PDU, which promises more than comes.
-    association.dul.socket.socket.sendall(b"\x04\x00\x00\x01\x00\x00" + bytes(100))
-    if how == "abort":
-        association.abort()
-    elif how == "closed":
-        association.dul.socket.socket.close()
-    wait_for(lambda: len(archive.of(source.uid)) == 2)
-    assert "broken off; 2 objects of it are kept" in caplog.text
-    other = series()
-    assert send(settings, other.datasets) == [0x0000] * 3
-    wait_for(lambda: len(archive.of(other.uid)) == 3)
-
-
-@pytest.mark.parametrize(
-    "syntax",
-    [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEG2000Lossless],
-)
-def test_transfer_syntaxes(
-    node: Start, archive: Archive, series: Series, syntax: UID, run: Run, tmp_path: Path
-) -> None:
-    source = series(2)
-    assert run(source.folder) == 0
-    expected = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").rglob("*.dcm"))]
-    encoded = source.datasets
-    for dataset, path in zip(encoded, source.files, strict=True):
-        if syntax.is_encapsulated:
-            dataset.compress(syntax, generate_instance_uid=False)
-        dataset.file_meta.TransferSyntaxUID = syntax
-        dataset.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
-    assert send(node(), source.datasets) == [0x0000] * 2
-    wait_for(lambda: len(archive.of(source.uid)) == 2)
-    for ours, theirs in zip(archive.of(source.uid), expected, strict=True):
-        assert ours.SOPInstanceUID == theirs.SOPInstanceUID
-        assert ours.PixelData == theirs.PixelData
-
-
-def test_a_peer_that_knows_implicit_little_endian_only(
-    node: Start, series: Series, run: Run, tmp_path: Path
-) -> None:
-    source = series()
-    with Archive(free_port()).listening([ImplicitVRLittleEndian]) as old:
-        send(node(forward=Peer("ARCHIVE", "127.0.0.1", old.port)), source.datasets)
-        wait_for(lambda: len(old.got) == 3)
-        assert run(source.folder) == 0
-        derived = sorted((tmp_path / "out").rglob("*.dcm"))
-        for ours, path in zip(old.of(source.uid), derived, strict=True):
-            assert ours.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
-            np.testing.assert_array_equal(ours.pixel_array, pydicom.dcmread(path).pixel_array)
-
-
-def test_a_peer_that_does_not_know_the_compression(
-    node: Start, series: Series, run: Run, tmp_path: Path
-) -> None:
-    source = series()
-    with Archive(free_port()).listening([ExplicitVRLittleEndian]) as old:
-        settings = node(
-            run_settings=RunSettings(compression="jpeg-ls"),
-            forward=Peer("ARCHIVE", "127.0.0.1", old.port),
-        )
-        send(settings, source.datasets)
-        wait_for(lambda: len(old.got) == 3)
-    assert run(source.folder) == 0
-    expected = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").rglob("*.dcm"))]
-    for ours, theirs in zip(old.of(source.uid), expected, strict=True):
-        assert ours.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-        np.testing.assert_array_equal(ours.pixel_array, theirs.pixel_array)
-
-
 def test_our_own_series_are_not_denoised_again(
     node: Start, archive: Archive, series: Series, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -373,25 +227,6 @@ def test_health_and_metrics(node: Start, archive: Archive, series: Series) -> No
     for word in (str(source.datasets[0].PatientID), source.uid):
         assert word not in text
     assert get(settings, "/other")[0] == 404
-
-
-def test_an_enhanced_image(node: Start, archive: Archive, tmp_path: Path, run: Run) -> None:
-    source = make("frames", tmp_path / "frames", 3)
-    assert run(source) == 0
-    (expected,) = (pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm"))
-    assert send(node(), [pydicom.dcmread(source)]) == [0x0000]
-    wait_for(lambda: archive.got)
-    assert archive.got[0].SOPInstanceUID == expected.SOPInstanceUID
-    assert archive.got[0].PixelData == expected.PixelData
-
-
-def test_a_length_that_is_not_believed(node: Start, series: Series, archive: Archive) -> None:
-    settings = node()
-    with socket.create_connection(("127.0.0.1", settings.port)) as attacker:
-        attacker.sendall(b"\x01\x00\xff\xff\xff\xff" + bytes(1000))
-        assert attacker.recv(1) == b""
-    assert send(settings, series().datasets) == [0x0000] * 3
-    wait_for(lambda: len(archive.got) == 3)
 
 
 def test_a_full_disk_is_said_and_nothing_accepted(

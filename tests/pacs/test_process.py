@@ -191,7 +191,7 @@ def test_a_spool_that_cannot_be_had_is_one_line(
     (tmp_path / "mine" / "done").mkdir(parents=True)
     (tmp_path / "mine" / "done" / "thesis").write_text("")
     assert serve(spool=tmp_path / "mine") == 2
-    assert_one_line(capsys, "holds what is no spool")
+    assert_one_line(capsys, "holds something else")
     assert (tmp_path / "mine" / "done" / "thesis").exists()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ctdenoise.pacs import dead_letters, durable, spool
-from ctdenoise.pacs.spool import DuplicateError, Spool, digest
+from ctdenoise.pacs.names import digest
+from ctdenoise.pacs.spool import DuplicateError, Spool
 from tests.conftest import SAMPLE
 
 SERIES = digest("1.2", "3.4")
