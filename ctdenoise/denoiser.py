@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,6 +92,7 @@ class Denoiser:
             model, backend=backend, device=device, precision=precision, threads=threads
         )
         self.batch_size = batch_size or self._backend.batch_size
+        self._threads = threads or os.cpu_count() or 1
 
     @property
     def device(self) -> Device:
@@ -100,6 +103,11 @@ class Denoiser:
     def backend(self) -> str:
         """What computes it: ``torch`` or ``openvino``."""
         return self._backend.name
+
+    @property
+    def spare_threads(self) -> int:
+        """Threads of the CPU that have time for other things while the network computes."""
+        return 1 if self.device.type == "cpu" else self._threads
 
     def __call__(self, hu: HU, padding: Mask, level: Level, strength: float = 1.0) -> HU:
         """Denoise slices.

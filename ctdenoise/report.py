@@ -64,12 +64,16 @@ class SeriesReport:
 
 @dataclass
 class RunReport:
-    """What became of an input; ``damaged`` counts files left out that should not have been."""
+    """What became of an input; ``damaged`` counts files left out that should not have been.
+
+    ``retrieved`` holds the UIDs that the URL of a DICOMweb service names; it is empty for files.
+    """
 
     model: Mapping[str, Any]
     series: list[SeriesReport] = field(default_factory=list)
     damaged: int = 0
     left_out: list[Mapping[str, str]] = field(default_factory=list)
+    retrieved: Mapping[str, str] = field(default_factory=dict)
     ctdenoise_version: str = __version__
     disclaimer: str = "For research only: not a medical device."
 

@@ -89,7 +89,7 @@ def run(
             say(f"left out {name}: {item.reason}")
         for place, series in enumerate(found.series, start=1):
             what = f"series {place} of {len(found.series)}"
-            report.series.append(_run_series(what, series, output, denoiser, settings, progress))
+            report.series.append(run_series(what, series, output, denoiser, settings, progress))
     finally:
         if unpacked is not None:
             shutil.rmtree(unpacked, ignore_errors=True)
@@ -124,7 +124,7 @@ def series_folder(series: Series) -> str:
     return f"series-{number}{digest}"
 
 
-def _run_series(
+def run_series(
     what: str,
     series: Series,
     output: Path,

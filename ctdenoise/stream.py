@@ -24,6 +24,7 @@ from ctdenoise.overlap import Ahead, Behind
 from ctdenoise.progress import Progress
 from ctdenoise.report import Seconds, SeriesReport
 from ctdenoise.series import Instance, Series, SourceImage, read_frames
+from ctdenoise.side_by_side import LevelSideBySide
 from ctdenoise.statistics import ChangeStatistics
 
 _DEPTH = 2
@@ -93,12 +94,12 @@ def stream(
         CTDenoiseError: the network or the format cannot go on.
         OSError: the result cannot be written.
     """
-    results = _Results(series, writer, report, level, strength)
     items = _timed(_read(series, writer), report.seconds)
-    batches = (_prepared(batch, level) for batch in _batches(items, denoiser.batch_size))
-    # Not in the threads: the filters are those of the whole process.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), LevelSideBySide(level, denoiser.spare_threads) as beside:
+        # Not in the threads: the filters are those of the whole process.
         warnings.simplefilter("ignore")
+        batches = (_prepared(batch, beside) for batch in _batches(items, denoiser.batch_size))
+        results = _Results(series, writer, report, beside, strength)
         with (
             Ahead(batches, depth=_DEPTH) as read_ahead,
             Behind(results.take, depth=_DEPTH) as hand_over,
@@ -119,7 +120,7 @@ def _say_unreadable(batch: _Batch, progress: Progress, report: SeriesReport) -> 
             progress.detail(item.reason)
 
 
-def _prepared(items: list[_Item], level: Level) -> _Batch:
+def _prepared(items: list[_Item], level: LevelSideBySide) -> _Batch:
     todo = [item.source for item in _slices(items) if item.earlier is None]
     if not todo:
         return _Batch(items, np.empty((0, 0, 0)), np.empty((0, 0, 0), dtype=np.bool_), None)
@@ -144,7 +145,12 @@ class _Results:
     """Writes what was denoised, and gathers what is said of it."""
 
     def __init__(
-        self, series: Series, writer: Writer, report: SeriesReport, level: Level, strength: float
+        self,
+        series: Series,
+        writer: Writer,
+        report: SeriesReport,
+        level: LevelSideBySide,
+        strength: float,
     ) -> None:
         self.statistics = ChangeStatistics(series.slices)
         self._of_instance = self.statistics.empty()

@@ -38,6 +38,10 @@ NAMES = {
 }
 
 
+SMALL_STEPS = ("batch_size=4", "patch_size=96", "optimizer#lr=8e-4", "lr_scheduler#max_lr=8e-4")
+"""What of ``train_lite`` is another on a CPU, where its own steps would take days."""
+
+
 def learn(data: Path, output: Path, recipe: str, model: str, *settings: str) -> Path:
     """Train what is not there yet, and give its file; the first setting is ``iterations``."""
     if not (output / f"checkpoint_{settings[0].split('=')[1]}.pt").exists():
@@ -54,16 +58,15 @@ def train(data: Path, output: Path, steps: int, dncnn_steps: int) -> dict[str, P
         return learn(data, output / name, recipe, model, *settings)
 
     budget = f"iterations={steps}"
+    lite = ("train_lite", "lite", budget, *SMALL_STEPS)
     # A step of the pre-training costs about 1.7 times the decoder's: so much time again.
     pretraining = f"iterations={steps * 7 // 12}"
     encoder = one("contrastive-encoder", "pretrain_lite", "lite-encoder", pretraining)
-    whole = one(
-        "end-to-end", "train_lite", "lite", budget, "encoder=random", "network_def#frozen=false"
-    )
+    whole = one("end-to-end", *lite, "encoder=random", "network_def#frozen=false")
     return {
-        "random": one("random", "train_lite", "lite", budget, "encoder=random"),
-        "contrastive": one("contrastive", "train_lite", "lite", budget, f"encoder={encoder}"),
-        "denoising": one("denoising", "train_lite", "lite", budget, f"encoder={whole}"),
+        "random": one("random", *lite, "encoder=random"),
+        "contrastive": one("contrastive", *lite, f"encoder={encoder}"),
+        "denoising": one("denoising", *lite, f"encoder={whole}"),
         "end-to-end": whole,
         "dncnn": one("dncnn", "train_dncnn", "dncnn", f"iterations={dncnn_steps}"),
     }

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ctdenoise.denoiser import Denoiser
 from ctdenoise.evaluation.images import Reference, references
 from ctdenoise.models.files import LoadedModel, load_model
-from pipelines.compare_encoders import learn
+from pipelines.compare_encoders import SMALL_STEPS, learn
 from pipelines.embedded_model import ADDED_HU, LowDose, photographs_psnr, simulate
 
 WIDTHS = (
@@ -104,7 +104,7 @@ def main() -> None:
     points = []
     for widths in WIDTHS:
         name = "-".join(map(str, widths))
-        settings = [f"iterations={options.iterations}", f"encoder={options.encoder}"]
+        settings = [f"iterations={options.iterations}", *SMALL_STEPS, f"encoder={options.encoder}"]
         settings.append(f"decoder_widths={list(widths)}")
         model = learn(options.data, options.output / name, "train_lite", "lite", *settings)
         points.append(judge(model, photographs, cases))

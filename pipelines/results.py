@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,8 +83,7 @@ def write(
         "",
         "Printed by `python -m pipelines.results --data DATA --output runs/results`, from",
         "[configs/results.json](../configs/results.json), with ctdenoise "
-        f"{__version__}, torch {torch.__version__.split('+')[0]} on {os.cpu_count()} cores of "
-        f"{_processor()}. For research only: not a medical device.",
+        f"{__version__}. For research only: not a medical device.",
         "",
         "Every figure names its window or tissue. Intervals are 95 %, by bootstrap over patients "
         "(photographs) where there are three or more. *identity* is the noisy image itself. What "
@@ -111,16 +109,6 @@ def write(
             *lcd,
         ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        return next(
-            x.split(":")[1].strip() for x in text.splitlines() if x.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main() -> None:

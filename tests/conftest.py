@@ -82,6 +82,8 @@ def run(small_model: Path, tmp_path: Path) -> Run:
             options += ["--model", str(small_model)]
         if "--output" not in options:
             options += ["--output", str(tmp_path / "out")]
+        if "--batch-size" not in options:
+            options += ["--batch-size", "1"]  # on a GPU as well
         return main(["run", "--input", str(source), *options])
 
     return call

@@ -32,7 +32,7 @@ def batch_that_fits(device: torch.device, bytes_per_value: int) -> int:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A captured run, and the memory that it reads and writes."""
+    """A captured run, and the memory that it reads and writes; it takes smaller batches too."""
 
     graph: torch.cuda.CUDAGraph
     seen: torch.Tensor
@@ -90,13 +90,13 @@ class CUDARunner:
         self._most = size // 2
 
     def _replay(self, seen: torch.Tensor) -> torch.Tensor:
-        key = tuple(seen.shape)
-        if key not in self._graphs:
-            self._graphs[key] = self._capture(seen)
-        captured = self._graphs[key]
-        captured.seen.copy_(seen)
+        key = tuple(seen.shape[1:])
+        captured = self._graphs.get(key)
+        if captured is None or len(captured.seen) < len(seen):
+            captured = self._graphs[key] = self._capture(seen)
+        captured.seen[: len(seen)].copy_(seen)
         captured.graph.replay()
-        return captured.output
+        return captured.output[: len(seen)]
 
     def _capture(self, seen: torch.Tensor) -> _Graph:
         side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import torch
 from ctdenoise.backends.base import Device, Images, Precision
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.files import LoadedModel
-from ctdenoise.slices import halves, with_margins
+from ctdenoise.slices import with_margins
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,16 +56,22 @@ class TorchBackend:
 
     def __call__(self, images: Images) -> Images:
         height, width = images.shape[1:]
-        seen = with_margins(images)
-        parts = seen[:, None] if self._dtype is None else halves(seen)
+        seen = with_margins(images)[:, None]
         with torch.inference_mode():
-            output = self._run(torch.from_numpy(parts))
+            output = self._run(torch.from_numpy(seen))
         return np.ascontiguousarray(output[:, 0, :height, :width].numpy(), dtype=np.float32)
 
     def _infer(self, batch: torch.Tensor) -> torch.Tensor:
-        seen = batch.to(dtype=self._dtype, memory_format=torch.channels_last)
+        parts = batch if self._dtype is None else _halves(batch)
+        seen = parts.to(dtype=self._dtype, memory_format=torch.channels_last)
         output: torch.Tensor = self._network(seen)
         return output.float()
+
+
+def _halves(images: torch.Tensor) -> torch.Tensor:
+    """As :func:`ctdenoise.slices.halves`, of images (N, 1, H, W) where they are."""
+    rounded = ((images.view(torch.int32) + 0x8000) & -0x10000).view(torch.float32)
+    return torch.cat([rounded, images - rounded], dim=1)
 
 
 def choose_device(name: str) -> torch.device:

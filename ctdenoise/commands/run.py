@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ctdenoise.commands.common import Subparsers, add_show_paths
@@ -21,10 +22,10 @@ def add_to(commands: Subparsers) -> None:
     add = parser.add_argument
     add(
         "--input",
-        type=Path,
         required=True,
-        metavar="PATH",
-        help="a DICOM file, a folder tree, a .zip of one, or .nii/.nii.gz",
+        metavar="PATH|URL",
+        help="a DICOM file, a folder tree, a .zip of one, .nii/.nii.gz, or a study or series of a "
+        "PACS: dicomweb+https://HOST/dicom-web/studies/UID/series/UID",
     )
     add(
         "--output",
@@ -49,8 +50,7 @@ def execute(options: argparse.Namespace) -> int:
     check_denoising(options)
     if options.report is not None and options.report.is_dir():
         raise CTDenoiseError(f"--report {options.report}: is a folder; name a file")
-    if not options.input.exists():
-        raise CTDenoiseError(f"--input {options.input}: no such file or folder")
+    source, uids = _input(options.input, options.output)
 
     from ctdenoise.progress import Progress, Verbosity
     from ctdenoise.run import run
@@ -58,7 +58,9 @@ def execute(options: argparse.Namespace) -> int:
     denoiser = open_denoiser(options)
     settings = settings_of(options, format=options.format, overwrite=options.overwrite)
     verbosity: Verbosity = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
-    report = run(options.input, options.output, denoiser, settings, Progress(verbosity))
+    with source as files:
+        report = run(files, options.output, denoiser, settings, Progress(verbosity))
+    report.retrieved = uids
     if options.report is not None:
         report.write(options.report)
     if not report.series:
@@ -66,3 +68,24 @@ def execute(options: argparse.Namespace) -> int:
         why = reasons.pop() if len(reasons) == 1 else f"{len(report.left_out)} files left out"
         raise CTDenoiseError(f"--input: no CT series to denoise ({why})")
     return report.exit_code
+
+
+def _input(text: str, output: Path) -> tuple[AbstractContextManager[Path], dict[str, str]]:
+    """The files of ``--input``, below ``output`` while they are needed if they are retrieved.
+
+    Returns:
+        The files, and the UIDs that a URL names.
+
+    Raises:
+        CTDenoiseError: it names nothing that there is, or could be.
+    """
+    path = Path(text)
+    if path.exists():
+        return nullcontext(path), {}
+
+    from ctdenoise.pacs.web import fetched, is_url, uids_of
+
+    if not is_url(text):
+        raise CTDenoiseError(f"--input {text}: no such file or folder")
+    uids = uids_of(text)
+    return fetched(text, output), uids

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from ctdenoise.errors import CTDenoiseError
 Image = NDArray[np.float64]
 Peer = Callable[[Image, float, float], Image]
 """From an image (H, W), its noise and a setting to the denoised image (H, W)."""
+
+_ONE_AT_A_TIME = Lock()
+"""BM3D has threads of its own, and ends the process where two calls want them at once."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def bm3d_white(image: Image, sigma: float, setting: float) -> Image:
     Raises:
         CTDenoiseError: bm3d is not installed.
     """
-    return np.asarray(_bm3d()(image, setting * sigma))
+    return _bm3d()(image, setting * sigma)
 
 
 def bm3d_with_spectrum(noises: Sequence[Image]) -> Peer:
@@ -96,7 +101,7 @@ def bm3d_with_spectrum(noises: Sequence[Image]) -> Peer:
 
     def denoise(image: Image, sigma: float, setting: float) -> Image:
         # The spectrum has the noise's level in it.
-        return np.asarray(bm3d(image, setting**2 * power))
+        return bm3d(image, setting**2 * power)
 
     return denoise
 
@@ -120,7 +125,11 @@ def _bm3d() -> Callable[..., Image]:
     if not hasattr(np, "trapz"):
         # bm4d, below bm3d, still calls it by the name that NumPy 2.4 dropped.
         setattr(np, "trapz", np.trapezoid)  # noqa: B010
-    denoise: Callable[..., Image] = bm3d
+
+    def denoise(*arguments: Any) -> Image:
+        with _ONE_AT_A_TIME:
+            return np.asarray(bm3d(*arguments))
+
     return denoise
 
 

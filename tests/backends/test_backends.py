@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,7 @@ def test_gpu_halves_batches_that_do_not_fit(
 def test_order_and_batch_do_not_matter(height: int, width: int) -> None:
     lite = load("lite")
     images = np.random.default_rng(0).normal(0.5, 0.2, (3, height, width)).astype(np.float32)
-    for name in BACKENDS:
+    for name in (name for name in BACKENDS if find_spec(name)):
         backend = open_backend(lite, backend=name, device="cpu")
         together = backend(images)
         alone = np.concatenate([backend(images[i : i + 1]) for i in (2, 1, 0)])[::-1]

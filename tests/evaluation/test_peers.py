@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_bm3d_with_the_spectrum_beats_bm3d_without_on_correlated_noise() -> None
     noisy = CLEAN + samples[0]
     informed = bm3d_with_spectrum(samples)(noisy, 20.0, 1.0)
     assert rmse(informed) < rmse(PEERS["bm3d"].denoise(noisy, 20.0, 1.0))
+
+
+def test_bm3d_in_several_threads() -> None:
+    pytest.importorskip("bm3d")
+    noisy = np.random.default_rng(0).normal(0.0, 20.0, (64, 64))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: PEERS["bm3d"].denoise(noisy, 20.0, 1.0), range(8)))
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], (8, 64, 64)), atol=1e-3)
 
 
 def test_missing_bm3d_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
