@@ -1,16 +1,17 @@
 """The bundle as a MONAI Deploy application: a folder of DICOM in, derived DICOM out.
 
-    python docker/map/app.py --input sample_dicom --output out_map --model bundle
+    python docker/map --input sample_dicom --output out_map --model bundle
 
-``--model`` is a bundle as ``python -m pipelines.export_bundle`` writes it. Its own workflow runs, and
-finds, reads and writes the slices: the result is that of ``ctdenoise run``, pixel for pixel. The
-operators of the App SDK are not used: they make a volume of a series, and the bundle wants slices.
-For research only: not a medical device.
+``--model`` is a bundle as ``python -m pipelines.export_bundle`` writes it, or a folder that holds one,
+as the packager makes it. Its own workflow runs, and finds, reads and writes the slices: the result is
+that of ``ctdenoise run``, pixel for pixel. The operators of the App SDK are not used: they make a
+volume of a series, and the bundle wants slices. For research only: not a medical device.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ from monai.deploy.core import (
 from ctdenoise.errors import CTDenoiseError
 
 
+INFERENCE = Path("configs", "inference.json")
+
+
+def bundle_at(path: Path) -> Path:
+    """The bundle at a path, or the only one in the folder there.
+
+    Raises:
+        CTDenoiseError: there is none, or more than one.
+    """
+    found = [folder for folder in (path, *sorted(path.glob("*"))) if (folder / INFERENCE).is_file()]
+    if len(found) != 1:
+        raise CTDenoiseError(f"--model: {len(found)} bundles there, and it must be one")
+    return found[0]
+
+
 class BundleOperator(Operator):
     """Runs the inference of a bundle, once."""
 
@@ -43,16 +59,15 @@ class BundleOperator(Operator):
     def compute(
         self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext
     ) -> None:
-        configs = self._bundle / "configs"
         run(
-            config_file=str(configs / "inference.json"),
-            meta_file=str(configs / "metadata.json"),
+            config_file=str(self._bundle / INFERENCE),
+            meta_file=str(self._bundle / "configs" / "metadata.json"),
             bundle_root=str(self._bundle),
             dataset_dir=str(self._source),
             output_dir=str(self._output),
         )
         if not any(self._output.rglob("*.dcm")):
-            raise CTDenoiseError(f"{self._source.name}: no CT series to denoise")
+            raise CTDenoiseError("--input: no CT series to denoise")
 
 
 class DenoiseApplication(Application):
@@ -66,7 +81,7 @@ class DenoiseApplication(Application):
         context = Application.init_app_context(self.argv)
         operator = BundleOperator(
             self,
-            bundle=Path(context.model_path).resolve(),
+            bundle=bundle_at(Path(context.model_path).resolve()),
             source=Path(context.input_path).resolve(),
             output=Path(context.output_path).resolve(),
         )
@@ -75,4 +90,7 @@ class DenoiseApplication(Application):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    DenoiseApplication().run()
+    try:
+        DenoiseApplication().run()
+    except CTDenoiseError as error:
+        sys.exit(f"ctdenoise: {error}")
