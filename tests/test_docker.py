@@ -148,7 +148,7 @@ def test_node_and_archive_know_each_other() -> None:
     assert archive["DicomModalities"]["ctdenoise"] == [options.aet, "node", options.port]
     assert archive["AuthenticationEnabled"]
     assert set(archive["RegisteredUsers"].values()) == {"${ORTHANC_PASSWORD}"}
-    lua = textwrap.dedent(f"   {documented('lua').strip()}\n")
+    lua = textwrap.dedent(f"    {documented('lua').strip()}\n")
     assert (DOCKER / "route.lua").read_text().endswith(lua)
     for mount in services["archive"]["volumes"][:2]:
         file, inside, mode = mount.split(":")

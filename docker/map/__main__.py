@@ -2,10 +2,11 @@
 
     python docker/map --input sample_dicom --output out_map --model bundle
 
-``--model`` is a bundle as ``python -m pipelines.export_bundle`` writes it, or a folder that holds one,
-as the packager makes it. Its own workflow runs, and finds, reads and writes the slices: the result is
-that of ``ctdenoise run``, pixel for pixel. The operators of the App SDK are not used: they make a
-volume of a series, and the bundle wants slices. For research only: not a medical device.
+``--model`` is a bundle as ``python -m pipelines.export_bundle`` writes it, or a folder that holds
+one, as the packager makes it. Its own workflow runs, and finds, reads and writes the slices: the
+result is that of ``ctdenoise run``, pixel for pixel. The operators of the App SDK are not used:
+they make a volume of a series, and the bundle wants slices. For research only: not a medical
+device.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from monai.deploy.core import (
 )
 
 from ctdenoise.errors import CTDenoiseError
-
 
 INFERENCE = Path("configs", "inference.json")
 
