@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydicom.uid import UID
 
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.derived.atomic import create_folder
@@ -40,7 +41,7 @@ class RunSettings:
         window: HU that become the network's [0, 1]; None matches the series' noise.
         strength: 0 to 1.
         format: format of the output; None is that of the input.
-        compression: of DICOM, without loss; None is explicit little endian.
+        syntax: transfer syntax that compresses DICOM without loss; None is explicit little endian.
         overwrite: replace what another run has left in the output folder.
         keep_primary: keep PRIMARY as the second value of the image type.
         keep_private: keep private attributes.
@@ -49,7 +50,7 @@ class RunSettings:
     window: HUWindow | None = None
     strength: float = 1.0
     format: Literal["dicom", "nifti"] | None = None
-    compression: Literal["rle", "jpeg-ls", "jpeg-2000"] | None = None
+    syntax: UID | None = None
     overwrite: bool = False
     keep_primary: bool = False
     keep_private: bool = False
@@ -197,7 +198,7 @@ def _denoise(
         provenance,
         settings.format,
         overwrite=settings.overwrite,
-        compression=settings.compression,
+        syntax=settings.syntax,
     )
     report.new_series_uid = provenance.derive_uid(series.uid)
     try:
