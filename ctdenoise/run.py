@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,8 @@ from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
 from ctdenoise.report import RunReport, SeriesReport
 from ctdenoise.series import Series, find, read_frames
-from ctdenoise.series.archive import unpack
 from ctdenoise.stream import stream
+from ctdenoise.unpacked import opened
 
 NOISE_SAMPLE = 8
 """Slices, spread over the series, from which its noise is measured beforehand."""
@@ -75,12 +73,7 @@ def run(
             "training_noise": denoiser.card.training_noise,
         }
     )
-    unpacked = None
-    try:
-        if source.suffix.lower() == ".zip" and source.is_file():
-            unpacked = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=output))
-            unpack(source, unpacked)
-        root = unpacked or source
+    with opened(source, output) as root:
         found = find(root, without=output)
         for item in found.left_out:
             name = named(item.path)
@@ -91,9 +84,6 @@ def run(
         for place, series in enumerate(found.series, start=1):
             what = f"series {place} of {len(found.series)}"
             report.series.append(_run_series(what, series, output, denoiser, settings, progress))
-    finally:
-        if unpacked is not None:
-            shutil.rmtree(unpacked, ignore_errors=True)
     return report
 
 
