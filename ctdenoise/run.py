@@ -15,7 +15,7 @@ from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU, HUWindow, Mask
 from ctdenoise.level import Level
@@ -43,6 +43,7 @@ class RunSettings:
         overwrite: replace what another run has left in the output folder.
         keep_primary: keep PRIMARY as the second value of the image type.
         keep_private: keep private attributes.
+        deidentify: remove what may tell who the patient is from headers, and dates.
     """
 
     window: HUWindow | None = None
@@ -52,6 +53,7 @@ class RunSettings:
     overwrite: bool = False
     keep_primary: bool = False
     keep_private: bool = False
+    deidentify: bool = False
 
 
 def run(
@@ -134,7 +136,7 @@ def _run_series(
     except OSError as error:
         report.status, report.reason = "failed", f"cannot be written: {error.strerror or error}"
     except Exception as error:  # one series that nobody foresaw does not stop the others
-        report.status, report.reason = "failed", f"unexpected {one_line(error)}"
+        report.status, report.reason = "failed", f"unexpected {unforeseen(error)}"
     finally:
         progress.finish()
     for note in report.notes:
@@ -166,6 +168,7 @@ def _denoise(
         level=level,
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
+        deidentify=settings.deidentify,
     )
     report.output = folder.name
     report.settings = {

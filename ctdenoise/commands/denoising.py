@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -86,6 +87,18 @@ def check_denoising(options: argparse.Namespace) -> None:
         raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
 
 
+def check_deidentify(options: argparse.Namespace) -> None:
+    """Make sure that what comes out can be de-identified.
+
+    Raises:
+        CTDenoiseError: the library is not there, or private attributes are to be kept.
+    """
+    if options.keep_private:
+        raise CTDenoiseError("--deidentify removes private attributes: leave out --keep-private")
+    if find_spec("dicomanonymizer") is None:
+        raise CTDenoiseError("--deidentify needs: pip install 'ctdenoise[deidentify]'")
+
+
 def transfer_syntax_of(options: argparse.Namespace) -> str | None:
     """UID of the transfer syntax that compresses without loss; None is explicit little endian.
 
@@ -126,6 +139,7 @@ def settings_of(
     *,
     format: Literal["dicom", "nifti"] | None = None,
     overwrite: bool = False,
+    deidentify: bool = False,
 ) -> RunSettings:
     """What a run does beside the model."""
     from pydicom.uid import UID
@@ -139,6 +153,7 @@ def settings_of(
         format=format,
         syntax=None if syntax is None else UID(syntax),
         overwrite=overwrite,
+        deidentify=deidentify,
         keep_primary=options.keep_primary,
         keep_private=options.keep_private,
     )

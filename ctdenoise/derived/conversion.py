@@ -49,14 +49,18 @@ def open_writer(
     """
     fmt = fmt or series.kind
     if fmt == "dicom":
-        kind = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
-        return kind(series, folder, provenance, overwrite=overwrite, syntax=syntax)
-    name = series.instances[0].path.name if series.kind == "nifti" else "denoised.nii.gz"
+        writer = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
+        return writer(series, folder, provenance, overwrite=overwrite, syntax=syntax)
+    kept = series.kind == "nifti" and not provenance.deidentify
+    name = series.instances[0].path.name if kept else "denoised.nii.gz"
+    kind = _own_format(series) if series.kind == "nifti" else _volume_format(series)
+    if provenance.deidentify:
+        _clear_text(kind.header)
     run = provenance.derive_uid(series.uid)[-16:]
     return NiftiWriter(
         series,
         folder / name,
-        _own_format(series) if series.kind == "nifti" else _volume_format(series),
+        kind,
         description=f"{provenance.label[:24]} {run}, not a medical device",
         overwrite=overwrite,
     )
@@ -118,6 +122,13 @@ def _own_format(series: Series) -> VolumeFormat:
     proxy = image.dataobj
     slope, intercept = float(proxy.slope), float(proxy.inter)
     return VolumeFormat(image.affine, image.header, proxy.dtype, slope, intercept)
+
+
+def _clear_text(header: nibabel.Nifti1Header) -> None:
+    """Remove what a header may say in words."""
+    for field in ("descrip", "aux_file", "intent_name", "db_name"):
+        header[field] = b""
+    header.extensions.clear()
 
 
 def _volume_format(series: Series) -> VolumeFormat:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.evaluation.images import Reference
 from ctdenoise.evaluation.methods import Method
 from ctdenoise.evaluation.metrics import Figure
@@ -124,7 +124,7 @@ class _Job:
         )
 
     def gap(self, method: Method, setting: float, error: Exception) -> Row:
-        said = str(error) if isinstance(error, CTDenoiseError) else one_line(error)
+        said = str(error) if isinstance(error, CTDenoiseError) else unforeseen(error)
         return self.row(method, Figure(FAILED, said, float("nan")), setting)
 
 
