@@ -3,8 +3,8 @@
     python -m pipelines.reliability --output docs/reliability.md [TEST ...]
 
 A section is a test module, a line of it is what a test shows, by the test's name. Figures are what
-tests record with pytest's ``record_property``, under a name that begins with ``reliability: ``;
-whole numbers of one name are added up. The text around it is in ``pipelines/reliability.md``.
+tests record with pytest's ``record_property``; whole numbers of one name are added up. The text
+around it is in ``pipelines/reliability.md``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ TESTS = (
     "tests/test_privacy.py",
 )
 _PREFIX = "reliability: "
+_SPELT = {
+    **{word: word.upper() for word in ("clip", "ct", "dicom", "hu", "json", "pacs", "uid")},
+    "deidentified": "de-identified",
+    "nifti": "NIfTI",
+    "simpleitk": "SimpleITK",
+    "uids": "UIDs",
+}
 
 
 @dataclass
@@ -89,9 +96,8 @@ def sections(junit: Path) -> list[Section]:
         else:
             section.passed[name] += 1
         for one in case.iter("property"):
-            key, value = one.get("name", ""), one.get("value", "")
-            if key.startswith(_PREFIX):
-                section.figures.setdefault(key.removeprefix(_PREFIX), []).append(value)
+            key = one.get("name", "").removeprefix(_PREFIX)
+            section.figures.setdefault(key, []).append(one.get("value", ""))
     return list(found.values())
 
 
@@ -108,8 +114,8 @@ def _together(values: Sequence[str]) -> str:
 
 
 def _sentence(name: str) -> str:
-    words = name.removeprefix("test_").replace("_", " ")
-    return words[:1].upper() + words[1:]
+    words = [_SPELT.get(word, word) for word in name.removeprefix("test_").split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _title(module: str) -> str:

@@ -90,6 +90,22 @@ def test_order_and_batch_size_change_no_pixel(
     np.testing.assert_allclose(together, alone, atol=TOLERANCE)
 
 
+def test_batch_size_is_lost_in_rounding(lite: Denoiser, record_property: Record) -> None:
+    hu = chest(5)
+    padding, at = np.zeros(hu.shape, dtype=bool), level(lite, 38.0)
+    alone = lite(hu, padding, at)
+    lite.batch_size = 5
+    try:
+        off = np.abs(lite(hu[::-1], padding, at)[::-1] - alone).max()
+    finally:
+        lite.batch_size = 1
+    assert off < TOLERANCE
+    record_property(
+        "reliability: slices in another order and batch: largest difference before rounding, HU",
+        f"{off:.1g}",
+    )
+
+
 def run_lite(source: Path, output: Path) -> list[pydicom.Dataset]:
     assert main(["run", "--input", str(source), "--output", str(output), "--quiet"]) == 0
     return [pydicom.dcmread(path) for path in sorted(output.rglob("*.dcm"))]

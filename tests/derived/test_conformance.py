@@ -86,7 +86,7 @@ def test_dicom_from_nifti_conforms(tmp_path: Path, small_model: Path) -> None:
         assert errors(path) == set()
 
 
-def test_simpleitk_reads_the_sources_geometry(tmp_path: Path, small_model: Path) -> None:
+def test_simpleitk_reads_the_geometry_of_the_source(tmp_path: Path, small_model: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
     derived = denoise(SAMPLE, tmp_path, small_model, "--strength", "0")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -386,7 +387,13 @@ def test_figures_of_changed_weights_are_made_anew(
 
     model = load_model(small_model)
     path = tmp_path / "model.safetensors"
-    save_model(path, model.network, replace(model.card, name="mine"))
+
+    def save() -> None:
+        save_model(path, model.network, replace(model.card, name="mine"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.with_name("SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+
+    save()
     monkey = {"lite": path}
     options = ["--input", photographs, "--noise", "gaussian:25", "--methods", "lite,tv"]
     with pytest.MonkeyPatch.context() as patch:
@@ -395,7 +402,7 @@ def test_figures_of_changed_weights_are_made_anew(
         before = rows_in(tmp_path / "out")
         with torch.no_grad():
             model.network.decoder.last.weight.mul_(0.5)
-        save_model(path, model.network, replace(model.card, name="mine"))
+        save()
         assert evaluate(*options, "--tune-every", "0") == 0
     after = rows_in(tmp_path / "out")
     at = {"image": "1.png", "metric": "psnr"}
