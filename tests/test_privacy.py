@@ -116,6 +116,10 @@ def marked_header(dataset: Dataset, number: int) -> None:
     nested.ReferencedSOPSequence = Sequence([deeper])
     dataset.RequestAttributesSequence = Sequence([nested])
     dataset.ReferencedStudySequence = Sequence([deeper])
+    if "NumberOfFrames" in dataset:
+        context = Dataset()
+        context.ValueType, context.TextValue = "TEXT", CANARY
+        dataset.AcquisitionContextSequence = Sequence([context])
     dataset.add_new(0x60003000, "OW", CANARY.encode() + b"e")
     dataset.add_new(0x60004000, "LT", CANARY)
     dataset.private_block(0x0009, CANARY, create=True).add_new(1, "LO", CANARY)

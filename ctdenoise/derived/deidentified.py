@@ -24,6 +24,7 @@ NO_DATE = datetime(1900, 1, 1)
 
 _NO_TIME = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 _OF_THE_STANDARD = "1.2.840.10008."
+_ACQUISITION_CONTEXT = (0x0040, 0x0555)
 _PROFILE = "dicomfields_2026c"
 _Rules = dict[tuple[int, ...], Callable[[Dataset, tuple[int, ...]], None]]
 
@@ -114,8 +115,14 @@ def _rules() -> _Rules:
     # Where the profile leaves the choice: items of dummy values would be of no standard.
     removable = {*tags["X_Z_TAGS"], *tags["X_D_TAGS"], *tags["X_Z_D_TAGS"]}
     rules |= {tag: _remove for tag in removable if dictionary_VR(tag) == "SQ"}
+    # Multi-frame CT must have it, with or without items.
+    rules[_ACQUISITION_CONTEXT] = _remove_items
     return {tag: do for tag, do in rules.items() if tag not in done}
 
 
 def _remove(dataset: Dataset, tag: tuple[int, ...]) -> None:
     dataset.pop(Tag(tag[0], tag[1]), None)
+
+
+def _remove_items(dataset: Dataset, tag: tuple[int, ...]) -> None:
+    dataset[Tag(tag[0], tag[1])].value = Sequence()
