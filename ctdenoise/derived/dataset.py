@@ -89,7 +89,7 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
     _set_derivation(derived, source, provenance)
     _set_equipment(derived, source, provenance.contribution, when)
     _set_file_meta(derived)
-    _set_lossy(derived, source)
+    _set_lossy(derived, original)
     _set_rescale_type(derived)
     return derived
 
