@@ -1,145 +1,22 @@
-"""Nothing that tells who a patient is, in lines, reports, and in what is de-identified."""
+"""Nothing that tells who a patient is, in lines and in reports."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pydicom
 import pytest
-from nibabel.nifti1 import Nifti1Extension
-from pydicom import Dataset
-from pydicom.sequence import Sequence
 
 from ctdenoise.cli import main
-from tests.conftest import SAMPLE, Run
-from tests.derived.test_conformance import errors
-from tests.made import make
-from tests.test_run import outputs, report_of
-
-CANARY = "Xanthippe"
-DIGITS = "8675309"
-DATE = "19470213"
-SAID = re.compile(f"{CANARY}|{DIGITS}|{DATE}", re.IGNORECASE)
-
-_VALUES = {
-    "PN": f"{CANARY}^Q",
-    "DA": DATE,
-    "DT": f"{DATE}101112",
-    "UI": f"1.2.3.{DIGITS}",
-    **dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "AE"), CANARY),
-}
-# What the profile keeps says what the image is, or is of the program's own making.
-_OF_THE_IMAGE = (
-    "SOPClassUID",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "SoftwareVersions",
-    "ConvolutionKernel",
-    "FilterType",
-    "WindowCenterWidthExplanation",
-    "CodeValue",
-    "CodingSchemeDesignator",
-    "CodeMeaning",
-    "PositionReferenceIndicator",
-)
-_MORE = (
-    "AccessionNumber",
-    "AcquisitionDate",
-    "AcquisitionDateTime",
-    "AdditionalPatientHistory",
-    "AdmittingDiagnosesDescription",
-    "Allergies",
-    "ContentDate",
-    "ContributionDescription",
-    "DeidentificationMethod",
-    "DerivationDescription",
-    "DeviceSerialNumber",
-    "DeviceUID",
-    "EthnicGroup",
-    "FrameOfReferenceUID",
-    "ImageComments",
-    "InstitutionAddress",
-    "InstitutionName",
-    "MedicalAlerts",
-    "Occupation",
-    "OperatorsName",
-    "OtherPatientNames",
-    "PatientAddress",
-    "PatientBirthDate",
-    "PatientBirthName",
-    "PatientComments",
-    "PatientTelephoneNumbers",
-    "PhysiciansOfRecord",
-    "ProtocolName",
-    "ReferringPhysicianName",
-    "RequestedProcedureDescription",
-    "RequestingPhysician",
-    "SeriesDate",
-    "SeriesDescription",
-    "StationName",
-    "StudyDate",
-    "StudyDescription",
-    "StudyID",
-    "StudyInstanceUID",
-)
-
-
-def fill(dataset: Dataset, number: int) -> None:
-    """Put the canary into each element that can hold it, of items as well."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                fill(item, number)
-        elif element.VR in _VALUES and element.keyword not in _OF_THE_IMAGE:
-            element.value = _VALUES[element.VR]
-    if "StudyInstanceUID" in dataset:
-        dataset.StudyInstanceUID = f"1.2.4.{DIGITS}"
-    if "SOPInstanceUID" in dataset:
-        dataset.SOPInstanceUID = f"1.2.3.{DIGITS}.{number}"
-
-
-def marked_header(dataset: Dataset, number: int) -> None:
-    """A header in which everything that may tell who the patient is has the canary."""
-    for keyword in _MORE:
-        vr = pydicom.datadict.dictionary_VR(pydicom.datadict.tag_for_keyword(keyword))
-        setattr(dataset, keyword, _VALUES.get(vr, CANARY))
-    nested, deeper = Dataset(), Dataset()
-    nested.PatientName = deeper.ReferringPhysicianName = CANARY
-    nested.ScheduledProcedureStepDescription = CANARY
-    deeper.ReferencedSOPInstanceUID = f"1.2.3.{DIGITS}"
-    deeper.ReferencedSOPClassUID = dataset.SOPClassUID
-    nested.ReferencedSOPSequence = Sequence([deeper])
-    dataset.RequestAttributesSequence = Sequence([nested])
-    dataset.ReferencedStudySequence = Sequence([deeper])
-    if "NumberOfFrames" in dataset:
-        context = Dataset()
-        context.ValueType, context.TextValue = "TEXT", CANARY
-        dataset.AcquisitionContextSequence = Sequence([context])
-    dataset.add_new(0x60003000, "OW", CANARY.encode() + b"e")
-    dataset.add_new(0x60004000, "LT", CANARY)
-    dataset.private_block(0x0009, CANARY, create=True).add_new(1, "LO", CANARY)
-    fill(dataset, number)
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.SourceApplicationEntityTitle = CANARY
-    dataset.preamble = CANARY.encode().ljust(128, b"\0")
+from tests.conftest import Run
+from tests.marked import CANARY, DIGITS, SAID, make_marked
+from tests.test_run import report_of
 
 
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
-    """Three slices, and files that are none, with the canary in headers, names and folders."""
-    folder = tmp_path / f"{CANARY}^Q" / f"{DATE} {DIGITS}"
-    made = make("series", folder, 3, side=64)
-    for number, path in enumerate(sorted(made.iterdir())):
-        dataset = pydicom.dcmread(path)
-        marked_header(dataset, number)
-        dataset.save_as(path.with_name(f"{CANARY}{number}.dcm"), enforce_file_format=True)
-        path.unlink()
-    return folder
+    return make_marked(tmp_path)
 
 
 def broken(folder: Path) -> None:
@@ -263,93 +140,3 @@ def test_uids_of_a_report_are_hashed_where_asked_for(
     assert run(series_dir, "--report", tmp_path / "g.json", "--hash-uids") == 0
     (again,) = report_of(tmp_path / "g.json")["series"]
     assert again["instances"] == hashed["instances"]
-
-
-@pytest.mark.parametrize("kind", ["series", "frames"])
-def test_deidentified_output_tells_nothing_of_the_patient(
-    run: Run, tmp_path: Path, marked: Path, kind: str
-) -> None:
-    if kind == "frames":
-        folder = tmp_path / f"{CANARY} frames"
-        path = make(kind, folder, 3)
-        dataset = pydicom.dcmread(path)
-        marked_header(dataset, 0)
-        dataset.save_as(path, enforce_file_format=True)
-        marked = folder
-    report = tmp_path / "r.json"
-    arguments = ("--strength", 0, "--deidentify", "--report", report)
-    assert run(marked, *arguments) == 0
-    written = sorted((tmp_path / "out").rglob("*.dcm"))
-    assert len(written) == (3 if kind == "series" else 1)
-    sources = [pydicom.dcmread(path) for path in sorted(marked.glob("*.dcm"))]
-    for path, source in zip(written, sources, strict=True):
-        content = path.read_bytes()
-        for mark in (CANARY, CANARY.upper(), DIGITS, DATE):
-            assert mark.encode() not in content, str(
-                [e for e in pydicom.dcmread(path).iterall() if mark in str(e.value)][:3]
-            )
-        derived = pydicom.dcmread(path)
-        assert derived.PatientIdentityRemoved == "YES"
-        assert str(derived.PatientName) == derived.PatientID != ""
-        np.testing.assert_array_equal(derived.pixel_array, source.pixel_array)
-        assert errors(path) <= errors(sorted(marked.glob("*.dcm"))[0])
-    derived = outputs(tmp_path / "out")
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"):
-        assert len({d.get(keyword) for d in derived}) == 1
-    assert SAID.search(report.read_text()) is None
-    before = {path: path.stat().st_mtime_ns for path in written}
-    assert run(marked, *arguments) == 0
-    assert {path: path.stat().st_mtime_ns for path in written} == before
-    written[0].unlink()
-    assert run(marked, *arguments) == 0
-    assert pydicom.dcmread(written[0]).StudyInstanceUID == derived[0].StudyInstanceUID
-
-
-def test_deidentified_sample_conforms(run: Run, tmp_path: Path) -> None:
-    assert run(SAMPLE, "--deidentify") == 0
-    known = set().union(*(errors(path) for path in SAMPLE.glob("*.dcm")))
-    for path in sorted((tmp_path / "out").rglob("*.dcm"))[:3]:
-        assert errors(path) <= known
-        derived = pydicom.dcmread(path)
-        original = pydicom.dcmread(SAMPLE / "1-12.dcm")
-        assert derived.ConvolutionKernel == original.ConvolutionKernel
-        assert "ctdenoise" in derived.DerivationDescription
-
-
-def test_deidentified_volume_says_nothing_in_words(run: Run, tmp_path: Path) -> None:
-    made = nibabel.load(make("volume", tmp_path / "in", 3))
-    made.header["db_name"] = made.header["aux_file"] = CANARY.encode()
-    made.header["descrip"] = made.header["intent_name"] = CANARY.encode()
-    made.header.extensions.append(Nifti1Extension("comment", CANARY.encode()))
-    nibabel.save(made, tmp_path / f"{CANARY}.nii")
-    assert run(tmp_path / f"{CANARY}.nii", "--deidentify", "--format", "nifti") == 0
-    (written,) = (p for p in (tmp_path / "out").rglob("*") if p.is_file())
-    nibabel.save(nibabel.load(written), tmp_path / "plain.nii")
-    assert CANARY.encode() not in (tmp_path / "plain.nii").read_bytes()
-    assert CANARY not in written.name
-
-
-@pytest.mark.parametrize(
-    ("burned", "more", "said"),
-    [("YES", (), "said to hold text"), ("NO", ("--keep-private",), "leave out --keep-private")],
-)
-def test_what_cannot_be_deidentified_is_not_written(
-    run: Run,
-    tmp_path: Path,
-    burned: str,
-    more: tuple[str, ...],
-    said: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (path,) = make("series", tmp_path / "in", 1).iterdir()
-    dataset = pydicom.dcmread(path)
-    dataset.BurnedInAnnotation = burned
-    dataset.save_as(path)
-    assert run(path, "--deidentify", *more) in (1, 2)
-    assert said in capsys.readouterr().err
-    assert not list((tmp_path / "out").rglob("*.dcm"))
-
-
-def test_report_is_json_with_all_options(run: Run, series_dir: Path, tmp_path: Path) -> None:
-    assert run(series_dir, "--deidentify", "--hash-uids", "--report", tmp_path / "r.json") == 0
-    assert json.loads((tmp_path / "r.json").read_text())["series"][0]["status"] == "done"
