@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ctdenoise import __version__
 from ctdenoise.allocator import keep_freed_memory
-from ctdenoise.commands import COMMANDS
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.commands import COMMANDS, train
+from ctdenoise.errors import CTDenoiseError, one_line, unforeseen
 from ctdenoise.file_names import show_paths
 
 UNEXPECTED = 1
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of ours: still one line, unless asked for more
         if getattr(options, "verbose", False):
             raise
-        print(f"ctdenoise: unexpected {one_line(error)}; --verbose says more", file=sys.stderr)
+        say = one_line if options.command is train.execute else unforeseen
+        print(f"ctdenoise: unexpected {say(error)}; --verbose says more", file=sys.stderr)
         return UNEXPECTED
     except KeyboardInterrupt:
         print(

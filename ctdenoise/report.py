@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -84,15 +85,34 @@ class RunReport:
             return 2
         return 1 if self.damaged or any(s.status != "done" for s in self.series) else 0
 
-    def write(self, path: Path) -> None:
-        """Write as JSON, whole or not at all.
+    def write(self, path: Path, *, hash_uids: bool = False) -> None:
+        """Write as JSON, whole or not at all; ``hash_uids`` writes digests for UIDs.
 
         Raises:
             CTDenoiseError: the file cannot be written.
         """
+        content = asdict(self)
+        if hash_uids:
+            for series in content["series"]:
+                _hash_uids(series)
+            content["retrieved"] = {k: _hashed(uid) for k, uid in content["retrieved"].items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as partial:
-                partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+                partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise CTDenoiseError(f"{path}: report cannot be written: {error.strerror}") from None
+            raise CTDenoiseError(f"--report: cannot be written: {error.strerror}") from None
+
+
+def _hash_uids(series: dict[str, Any]) -> None:
+    """The same digest for the same UID, of which who knows the UID can make it as well."""
+    for name in ("source_series_uid", "new_series_uid"):
+        if series[name] is not None:
+            series[name] = _hashed(series[name])
+    series["instances"] = [
+        {name: _hashed(uid) for name, uid in pair.items()} for pair in series["instances"]
+    ]
+
+
+def _hashed(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]

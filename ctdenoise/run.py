@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydicom.uid import UID
 
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import Provenance
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU, HUWindow, Mask
 from ctdenoise.level import Level
@@ -25,8 +24,8 @@ from ctdenoise.models.card import ModelCard
 from ctdenoise.progress import Progress
 from ctdenoise.report import RunReport, SeriesReport
 from ctdenoise.series import Series, find, read_frames
-from ctdenoise.series.archive import unpack
 from ctdenoise.stream import stream
+from ctdenoise.unpacked import opened
 
 NOISE_SAMPLE = 8
 """Slices, spread over the series, from which its noise is measured beforehand."""
@@ -40,19 +39,21 @@ class RunSettings:
         window: HU that become the network's [0, 1]; None matches the series' noise.
         strength: 0 to 1.
         format: format of the output; None is that of the input.
-        compression: of DICOM, without loss; None is explicit little endian.
+        syntax: transfer syntax that compresses DICOM without loss; None is explicit little endian.
         overwrite: replace what another run has left in the output folder.
         keep_primary: keep PRIMARY as the second value of the image type.
         keep_private: keep private attributes.
+        deidentify: remove what may tell who the patient is from headers, and dates.
     """
 
     window: HUWindow | None = None
     strength: float = 1.0
     format: Literal["dicom", "nifti"] | None = None
-    compression: Literal["rle", "jpeg-ls", "jpeg-2000"] | None = None
+    syntax: UID | None = None
     overwrite: bool = False
     keep_primary: bool = False
     keep_private: bool = False
+    deidentify: bool = False
 
 
 def run(
@@ -74,12 +75,7 @@ def run(
             "training_noise": denoiser.card.training_noise,
         }
     )
-    unpacked = None
-    try:
-        if source.suffix.lower() == ".zip" and source.is_file():
-            unpacked = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=output))
-            unpack(source, unpacked)
-        root = unpacked or source
+    with opened(source, output) as root:
         found = find(root, without=output)
         for item in found.left_out:
             name = named(item.path)
@@ -90,9 +86,6 @@ def run(
         for place, series in enumerate(found.series, start=1):
             what = f"series {place} of {len(found.series)}"
             report.series.append(run_series(what, series, output, denoiser, settings, progress))
-    finally:
-        if unpacked is not None:
-            shutil.rmtree(unpacked, ignore_errors=True)
     return report
 
 
@@ -143,7 +136,7 @@ def run_series(
     except OSError as error:
         report.status, report.reason = "failed", f"cannot be written: {error.strerror or error}"
     except Exception as error:  # one series that nobody foresaw does not stop the others
-        report.status, report.reason = "failed", f"unexpected {one_line(error)}"
+        report.status, report.reason = "failed", f"unexpected {unforeseen(error)}"
     finally:
         progress.finish()
     for note in report.notes:
@@ -175,6 +168,7 @@ def _denoise(
         level=level,
         keep_primary=settings.keep_primary,
         keep_private=settings.keep_private,
+        deidentify=settings.deidentify,
     )
     report.output = folder.name
     report.settings = {
@@ -197,7 +191,7 @@ def _denoise(
         provenance,
         settings.format,
         overwrite=settings.overwrite,
-        compression=settings.compression,
+        syntax=settings.syntax,
     )
     report.new_series_uid = provenance.derive_uid(series.uid)
     try:

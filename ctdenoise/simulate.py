@@ -11,7 +11,7 @@ import numpy as np
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.derived.conversion import open_writer
 from ctdenoise.derived.provenance import SimulatedDose
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.hounsfield import HU, Mask
 from ctdenoise.measured_noise import measure_noise
 from ctdenoise.noise.low_dose import Scan, calibrate, low_dose_noise
@@ -57,7 +57,7 @@ def simulate(
     """
     found = find(source, without=output)
     if not found.series:
-        raise CTDenoiseError(f"{source}: no CT series to simulate a lower dose of")
+        raise CTDenoiseError("--input: no CT series to simulate a lower dose of")
     create_folder(output)
     failed = 0
     for place, series in enumerate(found.series, start=1):
@@ -73,7 +73,7 @@ def simulate(
             progress.problem(f"{what}: failed: cannot be written: {error.strerror or error}")
         except Exception as error:  # one series that nobody foresaw does not stop the others
             failed += 1
-            progress.problem(f"{what}: failed: unexpected {one_line(error)}")
+            progress.problem(f"{what}: failed: unexpected {unforeseen(error)}")
         finally:
             progress.finish()
     return failed
@@ -149,7 +149,7 @@ def _simulate_series(
         writer.close()
     finally:
         writer.abandon()
-    progress.say(f"dose {simulation.dose:g} at {scan.photons:.3g} photons a ray, in {folder}")
+    progress.say(f"dose {simulation.dose:g} at {scan.photons:.3g} photons a ray, in {folder.name}")
 
 
 def some_slices(series: Series) -> list[tuple[HU, Mask]]:

@@ -221,6 +221,7 @@ def exercise(dockerfile: Path, root: Path, torch_index: str) -> None:
     version = image.run(health.words)
     sample, output = home / "sample_dicom", home / "out"
     shutil.copytree(REPOSITORY / "sample_dicom", sample, dirs_exist_ok=True)
+    shutil.rmtree(output, ignore_errors=True)
     image.run([*of["ENTRYPOINT"].words, "run", "--input", str(sample), "--output", str(output)])
     slices = len(list(output.rglob("*.dcm")))
     assert slices == len(list(sample.glob("*.dcm"))), f"{slices} slices"

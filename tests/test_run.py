@@ -284,10 +284,10 @@ def test_compressed_input(run: Run, series_dir: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(derived.pixel_array, source.pixel_array)
 
 
-@pytest.mark.parametrize("compression", ["rle", "jpeg-ls", "jpeg-2000"])
-def test_lossless_output(run: Run, series_dir: Path, tmp_path: Path, compression: str) -> None:
-    assert run(series_dir) == 0
-    assert run(series_dir, "--output", tmp_path / "small", "--compression", compression) == 0
+@pytest.mark.parametrize("syntax", ["rle", "jpeg-ls", "jpeg-2000", "1.2.840.10008.1.2.4.80"])
+def test_lossless_output(run: Run, series_dir: Path, tmp_path: Path, syntax: str) -> None:
+    assert run(series_dir, "--transfer-syntax", "explicit") == 0
+    assert run(series_dir, "--output", tmp_path / "small", "--transfer-syntax", syntax) == 0
     for plain, small in zip(outputs(tmp_path / "out"), outputs(tmp_path / "small"), strict=True):
         assert small.file_meta.TransferSyntaxUID.is_compressed
         assert small.SOPInstanceUID == plain.SOPInstanceUID
@@ -471,6 +471,8 @@ def test_nifti_that_is_no_volume(
         (["--window", "5"], "LOWER,UPPER"),
         (["--window", "5,1"], "LOWER,UPPER"),
         (["--device", "cuda:99"], "--device cuda:99"),
+        (["--transfer-syntax", "jpeg"], "use explicit, rle, jpeg-ls, jpeg-2000 or a UID"),
+        (["--transfer-syntax", "1.2.840.10008.1.2.4.50"], "or a UID of these"),
         (["--device", "abacus"], "use auto, cpu, cuda or cuda:N"),
         (["--precision", "fp16", "--device", "cpu"], "needs a GPU"),
         (["--model", "nonesuch"], "no such model or file"),

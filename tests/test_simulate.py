@@ -110,7 +110,7 @@ def test_a_file_in_the_place_of_the_output_is_one_line(
     source = "--images" if command == "features" else "--input"
     where = [source, str(two_slices), "--output", str(tmp_path / "taken")]
     assert main([command, *where, *wanted.get(command, [])]) == 2
-    assert_one_line(capsys, "taken: cannot be created")
+    assert_one_line(capsys, "the output folder cannot be created")
     assert (tmp_path / "taken").read_text() == "mine"
 
 

@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     check_denoising(options)
     if not options.input.exists():
-        raise CTDenoiseError(f"--input {options.input}: no such file or folder")
+        raise CTDenoiseError("--input: no such file or folder")
     if find_spec("distributed") is None:
         raise CTDenoiseError("Dask is not installed: pip install 'ctdenoise[cohort]'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,14 @@ from ctdenoise.errors import CTDenoiseError
 if TYPE_CHECKING:
     from ctdenoise.denoiser import Denoiser
     from ctdenoise.run import RunSettings
+
+TRANSFER_SYNTAXES = {
+    "explicit": "1.2.840.10008.1.2.1",
+    "rle": "1.2.840.10008.1.2.5",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
+    "jpeg-2000": "1.2.840.10008.1.2.4.90",
+}
+"""Those that are written, all without loss, by name. Source: DICOM PS3.6 table A-1."""
 
 
 def add_denoising(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +61,11 @@ def add_denoising(parser: argparse.ArgumentParser) -> None:
         help="default: SLURM_CPUS_PER_TASK, or the CPUs this process may use",
     )
     add(
-        "--compression",
-        choices=["rle", "jpeg-ls", "jpeg-2000"],
-        help="compress the DICOM without loss (default: explicit little endian)",
+        "--transfer-syntax",
+        default="explicit",
+        metavar="|".join(TRANSFER_SYNTAXES),
+        help="of the DICOM: explicit little endian (default), or compressed without loss; a UID "
+        "of one of these as well",
     )
     add(
         "--keep-primary",
@@ -71,8 +82,36 @@ def check_denoising(options: argparse.Namespace) -> None:
         CTDenoiseError: a value is out of range.
     """
     window_of(options)
+    transfer_syntax_of(options)
     if not 0.0 <= options.strength <= 1.0:
         raise CTDenoiseError(f"--strength {options.strength:g}: give a number from 0 to 1")
+
+
+def check_deidentify(options: argparse.Namespace) -> None:
+    """Make sure that what comes out can be de-identified.
+
+    Raises:
+        CTDenoiseError: the library is not there, or private attributes are to be kept.
+    """
+    if options.keep_private:
+        raise CTDenoiseError("--deidentify removes private attributes: leave out --keep-private")
+    if find_spec("dicomanonymizer") is None:
+        raise CTDenoiseError("--deidentify needs: pip install 'ctdenoise[deidentify]'")
+
+
+def transfer_syntax_of(options: argparse.Namespace) -> str | None:
+    """UID of the transfer syntax that compresses without loss; None is explicit little endian.
+
+    Raises:
+        CTDenoiseError: it is none that is written.
+    """
+    wanted = options.transfer_syntax
+    uid = TRANSFER_SYNTAXES.get(wanted, wanted)
+    if uid not in TRANSFER_SYNTAXES.values():
+        raise CTDenoiseError(
+            f"--transfer-syntax {wanted}: use {', '.join(TRANSFER_SYNTAXES)} or a UID of these"
+        )
+    return None if uid == TRANSFER_SYNTAXES["explicit"] else str(uid)
 
 
 def open_denoiser(options: argparse.Namespace) -> Denoiser:
@@ -100,16 +139,21 @@ def settings_of(
     *,
     format: Literal["dicom", "nifti"] | None = None,
     overwrite: bool = False,
+    deidentify: bool = False,
 ) -> RunSettings:
     """What a run does beside the model."""
+    from pydicom.uid import UID
+
     from ctdenoise.run import RunSettings
 
+    syntax = transfer_syntax_of(options)
     return RunSettings(
         window=window_of(options),
         strength=options.strength,
         format=format,
-        compression=options.compression,
+        syntax=None if syntax is None else UID(syntax),
         overwrite=overwrite,
+        deidentify=deidentify,
         keep_primary=options.keep_primary,
         keep_private=options.keep_private,
     )

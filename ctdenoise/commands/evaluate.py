@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ctdenoise.commands.common import (
     Subparsers,
+    add_show_paths,
     add_threads_and_verbose,
     add_window,
     from_zero,
@@ -73,6 +74,7 @@ def add_to(commands: Subparsers) -> None:
     )
     add("--overwrite", action="store_true", help="replace figures of something else")
     add_threads_and_verbose(parser)
+    add_show_paths(parser)
     parser.set_defaults(command=execute)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ctdenoise.commands.common import (
     Subparsers,
+    add_show_paths,
     add_threads_and_verbose,
     positive,
     threads_of,
@@ -31,6 +32,7 @@ def add_to(commands: Subparsers) -> None:
     add("--noise", default="gaussian:15,gaussian:50,poisson:3.5,salt-pepper:0.02", metavar="...")
     add("--slices", type=positive, metavar="N", help="of each CT series (default: all)")
     add_threads_and_verbose(parser)
+    add_show_paths(parser)
     parser.set_defaults(command=execute)
 
 

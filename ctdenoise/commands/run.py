@@ -9,6 +9,7 @@ from pathlib import Path
 from ctdenoise.commands.common import Subparsers, add_show_paths
 from ctdenoise.commands.denoising import (
     add_denoising,
+    check_deidentify,
     check_denoising,
     open_denoiser,
     settings_of,
@@ -38,6 +39,17 @@ def add_to(commands: Subparsers) -> None:
     add("--format", choices=["dicom", "nifti"], help="default: as the input")
     add("--overwrite", action="store_true", help="replace what another run left in the output")
     add("--report", type=Path, metavar="FILE.json", help="what was done, as JSON")
+    add(
+        "--hash-uids",
+        action="store_true",
+        help="digests for UIDs in the report (who knows a UID can tell its digest)",
+    )
+    add(
+        "--deidentify",
+        action="store_true",
+        help="the basic profile of DICOM PS3.15 on the headers of the output, and --hash-uids; "
+        "pixels are not looked at (needs ctdenoise[deidentify])",
+    )
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="say problems only")
     loudness.add_argument("--verbose", action="store_true", help="say each file left out as well")
@@ -48,21 +60,28 @@ def add_to(commands: Subparsers) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     check_denoising(options)
+    if options.deidentify:
+        check_deidentify(options)
     if options.report is not None and options.report.is_dir():
-        raise CTDenoiseError(f"--report {options.report}: is a folder; name a file")
+        raise CTDenoiseError("--report: is a folder; name a file")
     source, uids = _input(options.input, options.output)
 
     from ctdenoise.progress import Progress, Verbosity
     from ctdenoise.run import run
 
     denoiser = open_denoiser(options)
-    settings = settings_of(options, format=options.format, overwrite=options.overwrite)
+    settings = settings_of(
+        options,
+        format=options.format,
+        overwrite=options.overwrite,
+        deidentify=options.deidentify,
+    )
     verbosity: Verbosity = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
     with source as files:
         report = run(files, options.output, denoiser, settings, Progress(verbosity))
     report.retrieved = uids
     if options.report is not None:
-        report.write(options.report)
+        report.write(options.report, hash_uids=options.hash_uids or options.deidentify)
     if not report.series:
         reasons = {item["reason"] for item in report.left_out}
         why = reasons.pop() if len(reasons) == 1 else f"{len(report.left_out)} files left out"
@@ -86,6 +105,6 @@ def _input(text: str, output: Path) -> tuple[AbstractContextManager[Path], dict[
     from ctdenoise.pacs.web import fetched, is_url, uids_of
 
     if not is_url(text):
-        raise CTDenoiseError(f"--input {text}: no such file or folder")
+        raise CTDenoiseError("--input: no such file or folder")
     uids = uids_of(text)
     return fetched(text, output), uids

@@ -44,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
     if not 0.0 < options.dose <= 1.0:
         raise CTDenoiseError(f"--dose {options.dose:g}: give a fraction above 0, at most 1")
     if not options.input.exists():
-        raise CTDenoiseError(f"--input {options.input}: no such file or folder")
+        raise CTDenoiseError("--input: no such file or folder")
 
     import torch
 

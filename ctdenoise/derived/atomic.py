@@ -60,7 +60,7 @@ class _AbandonedError(Exception):
 
 
 def create_folder(path: Path) -> None:
-    """Make a folder, with those above it, if it is not there.
+    """Make the folder of an output, with those above it, if it is not there.
 
     Raises:
         CTDenoiseError: it cannot be made; a file may be in its place.
@@ -68,4 +68,4 @@ def create_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CTDenoiseError(f"{path}: cannot be created: {error.strerror}") from None
+        raise CTDenoiseError(f"the output folder cannot be created: {error.strerror}") from None

@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from ctdenoise.derived.from_nifti import PADDING, slice_header, slice_uids
 from ctdenoise.derived.provenance import Derivation
 from ctdenoise.derived.volume import VolumeFormat
-from ctdenoise.derived.writers import LOSSLESS, DicomWriter, NiftiWriter, Writer
+from ctdenoise.derived.writers import DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU
@@ -37,11 +37,11 @@ def open_writer(
     fmt: Format | None,
     *,
     overwrite: bool,
-    compression: str | None = None,
+    syntax: UID | None = None,
 ) -> Writer:
     """The writer that makes ``fmt`` of a series; None keeps the series' own format.
 
-    ``compression`` is a key of ``LOSSLESS``, for DICOM; None is explicit little endian.
+    ``syntax`` compresses DICOM without loss; None is explicit little endian.
 
     Raises:
         CTDenoiseError: the folder holds files of another run, or the series' slices make no
@@ -49,15 +49,18 @@ def open_writer(
     """
     fmt = fmt or series.kind
     if fmt == "dicom":
-        kind = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
-        syntax = LOSSLESS[compression] if compression else None
-        return kind(series, folder, provenance, overwrite=overwrite, syntax=syntax)
-    name = series.instances[0].path.name if series.kind == "nifti" else "denoised.nii.gz"
+        writer = DicomWriter if series.kind == "dicom" else _NiftiToDicomWriter
+        return writer(series, folder, provenance, overwrite=overwrite, syntax=syntax)
+    kept = series.kind == "nifti" and not provenance.deidentify
+    name = series.instances[0].path.name if kept else "denoised.nii.gz"
+    kind = _own_format(series) if series.kind == "nifti" else _volume_format(series)
+    if provenance.deidentify:
+        _clear_text(kind.header)
     run = provenance.derive_uid(series.uid)[-16:]
     return NiftiWriter(
         series,
         folder / name,
-        _own_format(series) if series.kind == "nifti" else _volume_format(series),
+        kind,
         description=f"{provenance.label[:24]} {run}, not a medical device",
         overwrite=overwrite,
     )
@@ -119,6 +122,13 @@ def _own_format(series: Series) -> VolumeFormat:
     proxy = image.dataobj
     slope, intercept = float(proxy.slope), float(proxy.inter)
     return VolumeFormat(image.affine, image.header, proxy.dtype, slope, intercept)
+
+
+def _clear_text(header: nibabel.Nifti1Header) -> None:
+    """Remove what a header may say in words."""
+    for field in ("descrip", "aux_file", "intent_name", "db_name"):
+        header[field] = b""
+    header.extensions.clear()
 
 
 def _volume_format(series: Series) -> VolumeFormat:

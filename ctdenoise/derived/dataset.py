@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from ctdenoise import __version__
+from ctdenoise.derived.deidentified import NO_DATE, deidentified
 from ctdenoise.derived.provenance import NAME, Derivation
 from ctdenoise.series.frames import image_type
 
@@ -74,16 +75,21 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
     Source: DICOM PS3.3 sections C.7.6.1.1.2 (derived image), C.12.4 (derivation), C.12.1.1.5
     (contributing equipment), C.7.6.16.2.6 (derivation of a frame).
     """
+    original = source
+    if provenance.deidentify:
+        source, when = deidentified(_as_little_endian(source, keep_private=False)), NO_DATE
     derived = _as_little_endian(source, keep_private=provenance.keep_private)
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
-    _set_identity(derived, source, provenance, when)
+    derived.SOPInstanceUID = provenance.derive_uid(original.SOPInstanceUID)
+    derived.SeriesInstanceUID = provenance.derive_uid(original.SeriesInstanceUID)
+    _set_description(derived, source, provenance, when)
     _set_image_type(derived, provenance)
     _set_derivation(derived, source, provenance)
     _set_equipment(derived, source, provenance.contribution, when)
     _set_file_meta(derived)
-    _set_lossy(derived, source)
+    _set_lossy(derived, original)
     _set_rescale_type(derived)
     return derived
 
@@ -126,11 +132,9 @@ def _decode(dataset: Dataset, *, keep_private: bool, big_endian: bool) -> None:
             element.value = words.astype(f"<u{size}").tobytes()
 
 
-def _set_identity(
+def _set_description(
     derived: Dataset, source: Dataset, provenance: Derivation, when: datetime
 ) -> None:
-    derived.SOPInstanceUID = provenance.derive_uid(source.SOPInstanceUID)
-    derived.SeriesInstanceUID = provenance.derive_uid(source.SeriesInstanceUID)
     number = source.get("SeriesNumber")
     derived.SeriesNumber = SERIES_NUMBER_OFFSET + (0 if number is None else int(number))
     suffix = f" {provenance.label}"

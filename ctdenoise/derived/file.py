@@ -57,7 +57,9 @@ class DerivedFile:
         size = int(source.BitsAllocated) // 8
         total = frame_count(source) * int(source.Rows) * int(source.Columns) * size
         if syntax is None and total >= _UNDEFINED_LENGTH:
-            raise CTDenoiseError(f"{path.name}: is too large for DICOM without --compression")
+            raise CTDenoiseError(
+                f"{path.name}: is too large for DICOM without compression: use --transfer-syntax"
+            )
         self._dtype = np.dtype(f"<{'i' if source.PixelRepresentation == 1 else 'u'}{size}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -31,6 +31,10 @@ class Derivation(Protocol):
         """Keep private attributes."""
 
     @property
+    def deidentify(self) -> bool:
+        """Remove what may tell who the patient is."""
+
+    @property
     def label(self) -> str:
         """What the series' description gets at its end."""
 
@@ -63,6 +67,7 @@ class Provenance:
         level: at which the HU met the network.
         keep_primary: keep PRIMARY in the image type.
         keep_private: keep private attributes.
+        deidentify: remove what may tell who the patient is.
     """
 
     model: str
@@ -74,6 +79,7 @@ class Provenance:
     level: Level
     keep_primary: bool = False
     keep_private: bool = False
+    deidentify: bool = False
     contribution: ClassVar[str] = CONTRIBUTION
     code: ClassVar[tuple[str, str]] = ("113087", "Smoothing")
 
@@ -115,6 +121,7 @@ class SimulatedDose:
     seed: int
     keep_primary: bool = False
     keep_private: bool = False
+    deidentify: ClassVar[bool] = False
     contribution: ClassVar[str] = "Simulation of a lower dose"
     code: ClassVar[tuple[str, str]] = ("113042", "Pixel by pixel addition")
 

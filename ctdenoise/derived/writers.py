@@ -12,10 +12,10 @@ from typing import Protocol
 import nibabel
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import UID
 
-from ctdenoise.derived.atomic import PARTIAL_SUFFIX
 from ctdenoise.derived.file import DerivedFile
+from ctdenoise.derived.lock import open_folder
 from ctdenoise.derived.pixels import to_stored
 from ctdenoise.derived.provenance import Derivation
 from ctdenoise.derived.volume import VolumeFile, VolumeFormat
@@ -24,9 +24,6 @@ from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import Instance, Series, SourceImage
 from ctdenoise.series.nifti import Volume
 from ctdenoise.series.pixels import read_frames
-
-LOSSLESS = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}
-"""Names of the transfer syntaxes that compress without loss."""
 
 FILE_PATTERN = "[0-9]*.dcm"
 
@@ -92,7 +89,7 @@ class Writer(Protocol):
         """End a series."""
 
     def abandon(self) -> None:
-        """Leave nothing of a file that is not finished; of no effect after :meth:`close`."""
+        """Leave nothing of a file that is not finished, and let another run into the folder."""
 
 
 class DicomWriter:
@@ -102,7 +99,8 @@ class DicomWriter:
     goes at the end: an interruption never leaves less than there was.
 
     Raises:
-        CTDenoiseError: the folder holds files of another run, and ``overwrite`` is not set.
+        CTDenoiseError: another run is writing there, or the folder holds files of another run and
+            ``overwrite`` is not set.
     """
 
     def __init__(
@@ -121,17 +119,16 @@ class DicomWriter:
         self._folder = folder
         self._provenance = provenance
         self._file: DerivedFile | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(folder)
-        others, ours = self._files_of_another_run()
-        if others and not overwrite:
-            raise CTDenoiseError(
-                f"{folder}: holds files of another run ({others[0].name}); "
-                "use --overwrite or another --output"
-            )
-        self._others = frozenset(others)
-        # A series has one date and time, also when a second run finishes it.
-        self._when = _series_time(ours[0]) if ours else datetime.now()
+        with open_folder(folder) as self._lock:
+            others, ours = self._files_of_another_run()
+            if others and not overwrite:
+                raise CTDenoiseError(
+                    f"{folder.name}: holds files of another run ({others[0].name}); "
+                    "use --overwrite or another --output"
+                )
+            self._others = frozenset(others)
+            # A series has one date and time, also when a second run finishes it.
+            self._when = _series_time(ours[0]) if ours else datetime.now()
 
     def finished(self, instance: Instance) -> Iterator[HU | None]:
         path = self._path(instance)
@@ -154,7 +151,7 @@ class DicomWriter:
         return replace(source, stored=stored).hu
 
     def drop(self, instance: Instance) -> None:
-        self.abandon()
+        self._abandon_file()
 
     def uids(self, instances: Sequence[Instance]) -> list[dict[str, str]]:
         return [
@@ -166,6 +163,10 @@ class DicomWriter:
             path.unlink()
 
     def abandon(self) -> None:
+        self._abandon_file()
+        self._lock.release()
+
+    def _abandon_file(self) -> None:
         if self._file is not None:
             self._file.abandon()
             self._file = None
@@ -194,14 +195,13 @@ class NiftiWriter:
         description: what made it; a file that says the same is taken for finished.
 
     Raises:
-        CTDenoiseError: the file exists, another run made it, and ``overwrite`` is not set.
+        CTDenoiseError: another run is writing there, or the file exists, another run made it, and
+            ``overwrite`` is not set.
     """
 
     def __init__(
         self, series: Series, path: Path, kind: VolumeFormat, *, description: str, overwrite: bool
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(path.parent)
         self._slices = series.slices
         frames = accumulate(instance.frames for instance in series.instances)
         self._ends = {one.uid: end for one, end in zip(series.instances, frames, strict=True)}
@@ -209,9 +209,13 @@ class NiftiWriter:
         self._kind = kind
         self._description = description.encode()[:79]
         self._file: VolumeFile | None = None
-        self._earlier = self._earlier_result()
-        if path.exists() and self._earlier is None and not overwrite:
-            raise CTDenoiseError(f"{path}: is there already; use --overwrite or another --output")
+        with open_folder(path.parent) as self._lock:
+            self._earlier = self._earlier_result()
+            if path.exists() and self._earlier is None and not overwrite:
+                raise CTDenoiseError(
+                    f"{path.parent.name}: holds a volume of another run; "
+                    "use --overwrite or another --output"
+                )
 
     def finished(self, instance: Instance) -> Iterator[HU | None]:
         earlier = self._earlier
@@ -245,6 +249,7 @@ class NiftiWriter:
             self._file.abandon()
         if self._earlier is not None:
             self._earlier.close()
+        self._lock.release()
 
     def _earlier_result(self) -> Volume | None:
         """The volume, if the same run has already written it."""
@@ -282,9 +287,3 @@ def _is_whole(path: Path, frames: int) -> bool:
         return sum(1 for _ in read_frames(path)) == frames
     except CTDenoiseError:
         return False
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove what an interrupted run had not finished writing."""
-    for path in folder.glob(f"{PARTIAL_SUFFIX}-*"):
-        path.unlink()

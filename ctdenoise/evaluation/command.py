@@ -83,7 +83,7 @@ def run_evaluation(
     rows = evaluate(grid, output, progress, threads)
     write_results(output, grid, rows, settings.protocol)
     print((output / "summary.md").read_text(encoding="utf-8"))
-    progress.say(f"{output / FIGURES}, summary.md and report.html are written")
+    progress.say(f"{FIGURES}, summary.md and report.html are written")
     if all(row.metric == FAILED for row in rows):
         raise CTDenoiseError(f"nothing could be judged: {rows[0].where}")
     return 1 if any(row.metric == FAILED for row in rows) else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.evaluation.images import Reference
 from ctdenoise.evaluation.methods import Method
 from ctdenoise.evaluation.metrics import Figure
@@ -82,6 +82,7 @@ def evaluate(grid: Grid, output: Path, progress: Progress, threads: int) -> list
             grid.seeds[0],
             progress,
             threads,
+            _settings_of(rows, jobs),
         )
         with Table(output / FIGURES, rows) as table:
             work = [(job, settings) for job in todo]
@@ -124,7 +125,7 @@ class _Job:
         )
 
     def gap(self, method: Method, setting: float, error: Exception) -> Row:
-        said = str(error) if isinstance(error, CTDenoiseError) else one_line(error)
+        said = str(error) if isinstance(error, CTDenoiseError) else unforeseen(error)
         return self.row(method, Figure(FAILED, said, float("nan")), setting)
 
 
@@ -143,6 +144,16 @@ def _jobs(grid: Grid) -> list[_Job]:
         if noise.name != AS_IS
         for method in grid.methods
     ] + jobs
+
+
+def _settings_of(rows: Sequence[Row], jobs: Sequence[_Job]) -> Settings:
+    """What an earlier run has tuned: it is in its rows."""
+    tuned_as = {job.subject.name: job.subject.tuned_as for job in jobs}
+    return {
+        (row.method, tuned_as[row.image], row.noise): row.setting
+        for row in rows
+        if row.metric != FAILED and row.image in tuned_as
+    }
 
 
 def _judge(job: _Job, settings: Settings) -> list[Row]:

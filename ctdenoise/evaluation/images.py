@@ -99,12 +99,12 @@ def references(paths: Sequence[Path], *, slices: int | None = None) -> list[Refe
     series_so_far = 0
     for path in paths:
         if not path.exists():
-            raise CTDenoiseError(f"{path}: no such file or folder")
+            raise CTDenoiseError(f"{named(path)}: no such file or folder")
         photographs = _photographs(path)
         is_photograph = path.is_file() and bool(photographs)
         series = () if is_photograph else find(path).series
         if not photographs and not series:
-            raise CTDenoiseError(f"{path}: holds neither photographs nor CT")
+            raise CTDenoiseError(f"{named(path)}: holds neither photographs nor CT")
         found += photographs
         for one in series:
             series_so_far += 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.images import Reference, loader
+from ctdenoise.file_names import named
 from ctdenoise.series import Instance, Series, find
 from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import frame_plane
@@ -49,14 +50,16 @@ def pairs(noisy: Path, reference: Path) -> list[Reference]:
         if round(s.offset / _APART_MM) in there
     ]
     if not found:
-        raise CTDenoiseError(f"{noisy} and {reference}: no slice is at the same position")
+        raise CTDenoiseError("no slice is at the same position in --input and --reference")
     return found
 
 
 def _one_series(path: Path) -> Series:
     series = find(path).series
     if len(series) != 1:
-        raise CTDenoiseError(f"{path}: holds {len(series)} CT series; a pair has one and one")
+        raise CTDenoiseError(
+            f"{named(path)}: holds {len(series)} CT series; a pair has one and one"
+        )
     return series[0]
 
 
@@ -78,7 +81,7 @@ def _slices(series: Series, path: Path) -> list[_Slice]:
         for frame in range(instance.frames):
             plane = frame_plane(header, frame)
             if plane is None:
-                raise CTDenoiseError(f"{path}: a series without positions cannot be paired")
+                raise CTDenoiseError(f"{named(path)}: a series without positions cannot be paired")
             corner = np.array(plane.position)
             found.append(_Slice(series, instance, frame, corner, plane.offset))
     return found

@@ -77,7 +77,7 @@ def note_settings(
         differs = [name for name in settings if earlier.get(name) != settings[name]]
         if differs:
             raise CTDenoiseError(
-                f"{output}: holds figures of something else ({', '.join(differs)}); use "
+                f"--output: holds figures of something else ({', '.join(differs)}); use "
                 "--overwrite or another --output"
             )
     create_folder(output)
@@ -112,7 +112,9 @@ def read_rows(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         if next(reader, None) != names:
-            raise CTDenoiseError(f"{path}: is not a table of this version of ctdenoise evaluate")
+            raise CTDenoiseError(
+                f"{path.name}: is not a table of this version of ctdenoise evaluate"
+            )
         for values in reader:
             if len(values) != len(names):  # the run was killed while it wrote
                 continue

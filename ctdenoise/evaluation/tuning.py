@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -30,21 +31,26 @@ def tune(
     seed: int,
     progress: Progress,
     threads: int,
+    known: Settings,
 ) -> Settings:
-    """The best setting of each method for each kind of image and noise.
+    """The best setting of each method for each kind of image and noise, where it is not ``known``.
 
     ``as-is`` has no truth to tune by: its settings are the middle ones.
     """
     tunable = [method for method in methods if len(method.settings) > 1]
-    jobs = [(r, n, seed, tunable) for n in noises if n.name != AS_IS for r in validation if tunable]
+    jobs = []
+    for noise, reference in product(noises, validation):
+        of = [m for m in tunable if (m.name, reference.kind, str(noise)) not in known]
+        if of and noise.name != AS_IS:
+            jobs.append((reference, noise, seed, of))
     if not jobs:
-        return {}
+        return known
     errors: dict[tuple[str, str, str], list[list[float]]] = {}
     for made in in_parallel("tuning", _errors, jobs, progress, threads):
         for key, found in made.items():
             errors.setdefault(key, []).append(found)
     by_name = {method.name: method for method in tunable}
-    return {
+    return dict(known) | {
         key: by_name[key[0]].settings[int(np.argmin(np.mean(found, axis=0)))]
         for key, found in errors.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -49,7 +50,7 @@ def load(
     if clip_weights or decoder is not None:
         raise CTDenoiseError(f"--clip-weights and --decoder go with --model {CLIP_RN50} only")
     if model in EMBEDDED:
-        return load_model(embedded_path(model))
+        return load_model(_verified(embedded_path(model)))
     if not Path(model).is_file():
         raise CTDenoiseError(
             f"{model}: no such model or file; models are {', '.join((*EMBEDDED, CLIP_RN50))}"
@@ -86,6 +87,23 @@ def summaries() -> list[ModelSummary]:
 
 def embedded_path(name: str) -> Path:
     return Path(str(resources.files("ctdenoise") / "weights" / f"{name}.safetensors"))
+
+
+def _verified(path: Path) -> Path:
+    """An embedded file, if it is what its digest beside it says.
+
+    Raises:
+        CTDenoiseError: it is not, or not there.
+    """
+    try:
+        sums = path.with_name("SHA256SUMS").read_text("ascii").split()
+        known = dict(zip(sums[1::2], sums[::2], strict=True))
+        whole = known[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, KeyError, ValueError):
+        whole = False
+    if not whole:
+        raise CTDenoiseError(f"{path.stem}: the embedded weights are damaged; install again")
+    return path
 
 
 def clip_file(clip_weights: str) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.file_names import named
 from ctdenoise.hounsfield import AIR, HUWindow
 from ctdenoise.series import find
 from ctdenoise.series.read import read
@@ -102,7 +103,7 @@ def read_ct(folder: str | Path, *, window: Sequence[float] = (-1024.0, 3072.0)) 
     """
     found = find(Path(folder))
     if not found.series:
-        raise CTDenoiseError(f"{folder}: no CT series")
+        raise CTDenoiseError(f"{named(Path(folder))}: no CT series")
     arrays, groups = [], []
     numbers: dict[str, int] = {}
     for series in found.series:

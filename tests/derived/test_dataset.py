@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEGExtended12Bit
 
 from ctdenoise import __version__
 from ctdenoise.derived.dataset import derive
@@ -160,9 +161,17 @@ def test_lossy_compression_is_never_denied(source: Dataset) -> None:
     assert derived.BurnedInAnnotation == "YES"
 
 
-def test_source_is_left_as_it_is(source: Dataset) -> None:
+@pytest.mark.parametrize("deidentify", [False, True])
+def test_loss_that_the_source_forgot_to_say_is_said(source: Dataset, deidentify: bool) -> None:
+    source.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    derived = derive(source, provenance(deidentify=deidentify), WHEN)
+    assert derived.LossyImageCompression == "01"
+
+
+@pytest.mark.parametrize("deidentify", [False, True])
+def test_source_is_left_as_it_is(source: Dataset, deidentify: bool) -> None:
     before = copy.deepcopy(source)
-    derive(source, provenance(), WHEN)
+    derive(source, provenance(deidentify=deidentify), WHEN)
     assert source == before
 
 

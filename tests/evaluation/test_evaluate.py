@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -320,6 +321,13 @@ def test_tuning_on_other_images(
     assert {row["image"] for row in rows} == {"1.png", "2.png", "3.png"}
     note = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [name for _, name, _ in note["tuned_on"]] == ["0.png"]
+    table = tmp_path / "out" / "figures.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith("3.png")))
+    assert "tuning" in capsys.readouterr().err
+    assert evaluate(*options, "--validation", other) == 0
+    assert "tuning" not in capsys.readouterr().err, "what was tuned is in the table"
+    assert [row["setting"] for row in rows_in(tmp_path / "out")] == [row["setting"] for row in rows]
     shutil.copy(photographs / "1.png", other / "same.png")
     capsys.readouterr()
     assert evaluate(*options, "--validation", other, output="b") == 2
@@ -386,7 +394,13 @@ def test_figures_of_changed_weights_are_made_anew(
 
     model = load_model(small_model)
     path = tmp_path / "model.safetensors"
-    save_model(path, model.network, replace(model.card, name="mine"))
+
+    def save() -> None:
+        save_model(path, model.network, replace(model.card, name="mine"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.with_name("SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+
+    save()
     monkey = {"lite": path}
     options = ["--input", photographs, "--noise", "gaussian:25", "--methods", "lite,tv"]
     with pytest.MonkeyPatch.context() as patch:
@@ -395,7 +409,7 @@ def test_figures_of_changed_weights_are_made_anew(
         before = rows_in(tmp_path / "out")
         with torch.no_grad():
             model.network.decoder.last.weight.mul_(0.5)
-        save_model(path, model.network, replace(model.card, name="mine"))
+        save()
         assert evaluate(*options, "--tune-every", "0") == 0
     after = rows_in(tmp_path / "out")
     at = {"image": "1.png", "metric": "psnr"}

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.models import registry
 from ctdenoise.models.files import digest, load_model
 from ctdenoise.models.naming import encoder_tensors
 from ctdenoise.models.registry import load, summaries
@@ -251,6 +252,28 @@ def test_digest_depends_on_the_weights_alone(tmp_path: Path) -> None:
     with torch.no_grad():
         first.network.decoder.last.weight[0, 0, 0, 0] += 1e-3
     assert digest(first.network.state_dict()) != second.digest
+
+
+def test_embedded_weights_that_are_damaged_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit, in the weights or in the card, or a file without its digest."""
+    whole = registry.embedded_path("lite").read_bytes()
+    sums = registry.embedded_path("lite").with_name("SHA256SUMS").read_text()
+    path = tmp_path / "lite.safetensors"
+    monkeypatch.setattr(registry, "embedded_path", lambda name: path)
+    for place in (200, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "SHA256SUMS").write_text(sums)
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CTDenoiseError, match="lite: the embedded weights are damaged"):
+            load("lite")
+    path.write_bytes(whole)
+    assert load("lite").card.name == "lite"
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(CTDenoiseError, match="lite: the embedded weights are damaged"):
+        load("lite")
 
 
 def test_unknown_model_names_the_known_ones() -> None:

@@ -14,6 +14,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -76,7 +77,7 @@ def test_a_peer_that_does_not_know_the_compression(
     source = series()
     with Archive(free_port()).listening([ExplicitVRLittleEndian]) as old:
         settings = node(
-            run_settings=RunSettings(compression="jpeg-ls"),
+            run_settings=RunSettings(syntax=JPEGLSLossless),
             forward=Peer("ARCHIVE", "127.0.0.1", old.port),
         )
         send(settings, source.datasets)
