@@ -82,7 +82,7 @@ def write(
         "# Results",
         "",
         "Printed by `python -m pipelines.results --data DATA --output runs/results`, from",
-        "[configs/results.json](../configs/results.json), with ctdenoise "
+        "`configs/results.json`, with ctdenoise "
         f"{__version__}. For research only: not a medical device.",
         "",
         "Every figure names its window or tissue. Intervals are 95 %, by bootstrap over patients "

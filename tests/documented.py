@@ -82,5 +82,5 @@ def inline() -> Iterator[Command]:
     """Commands of ours within sentences, whose options can be looked at."""
     for page in PAGES:
         prose = re.sub(r"^( {4}|```).*$", "", page.read_text(encoding="utf-8"), flags=re.M)
-        for text in re.findall(r"`((?:ctdenoise|python -m) [^`]+)`", prose):
+        for text in re.findall(r"`((?:ctdenoise|python -m) [a-z][^`]+)`", prose):
             yield Command(str(page.relative_to(ROOT)), " ".join(text.split()))
