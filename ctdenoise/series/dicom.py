@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
@@ -18,10 +16,13 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from ctdenoise.errors import DamagedError
 from ctdenoise.file_names import named
-from ctdenoise.series.frames import frame_count, frame_plane, group_value, image_type, rescale
+from ctdenoise.series.frames import frame_plane, group_value, image_type, rescale
 from ctdenoise.series.geometry import Plane, stack_notes
+from ctdenoise.series.layout import checked_layout
 from ctdenoise.series.model import Instance, LeftOut, Series
+from ctdenoise.series.opening import read_header, transfer_syntax
 
 CT_STORAGE = frozenset(
     {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
@@ -68,26 +69,6 @@ def find_series(paths: Iterable[Path]) -> Iterator[Series | LeftOut]:
         yield from _stack(*key, slices)
 
 
-def read_header(path: Path) -> Dataset:
-    """The dataset of a file, without its pixel data.
-
-    A file without the DICOM preamble is read if it starts like a dataset.
-
-    Raises:
-        InvalidDicomError: the file is not DICOM.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except InvalidDicomError:
-            with path.open("rb") as file:
-                start = file.read(2)
-            if start not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
-                raise
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True)
-
-
 def _examine(path: Path) -> _Slice | LeftOut:
     try:
         header = read_header(path)
@@ -100,6 +81,8 @@ def _examine(path: Path) -> _Slice | LeftOut:
         return LeftOut(path, "not a DICOM file")
     except OSError as error:
         return LeftOut(path, f"cannot be read: {error.strerror or error}", damaged=True)
+    except DamagedError as error:
+        return LeftOut(path, str(error), damaged=True)
     except Exception as error:  # pydicom meets broken files with errors of many kinds
         return LeftOut(path, f"damaged DICOM header ({type(error).__name__})", damaged=True)
 
@@ -143,6 +126,7 @@ def _why_not_hu(header: Dataset) -> str | None:
 
 
 def _describe(path: Path, header: Dataset) -> _Slice:
+    layout = checked_layout(header, transfer_syntax(header), path.stat().st_size)
     plane = frame_plane(header, 0)
     kinds = {value.upper().strip() for value in image_type(header)}
     number = header.get("SeriesNumber")
@@ -150,9 +134,9 @@ def _describe(path: Path, header: Dataset) -> _Slice:
         instance=Instance(
             path=path,
             uid=str(header.SOPInstanceUID),
-            frames=frame_count(header),
-            rows=int(header.Rows),
-            columns=int(header.Columns),
+            frames=layout.frames,
+            rows=layout.rows,
+            columns=layout.columns,
             position=plane.offset if plane else None,
         ),
         series_key=(str(header.StudyInstanceUID), str(header.SeriesInstanceUID)),

@@ -14,7 +14,8 @@ from ctdenoise.derived.pixels import to_stored
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.series import find, read
 from ctdenoise.series.model import SourceImage
-from ctdenoise.series.pixels import padding_range, read_image, stored_range
+from ctdenoise.series.padding import padding_range
+from ctdenoise.series.pixels import read_image, stored_range
 from tests.conftest import SAMPLE
 
 
