@@ -40,6 +40,8 @@ _STALE = (
     "ExtendedOffsetTableLengths",
     "FloatPixelPaddingValue",
 )
+_FIRST_GROUP = 0x0008
+"""Lower ones are those of messages, file meta information and directories."""
 _LOSSY = {
     JPEGBaseline8Bit: "ISO_10918_1",
     JPEGExtended12Bit: "ISO_10918_1",
@@ -90,7 +92,11 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
 
 def _as_little_endian(source: Dataset, *, keep_private: bool) -> Dataset:
     """A copy that can be written as explicit little endian, whatever the source was."""
-    wanted = (e for e in source.elements() if keep_private or not e.tag.is_private)
+    wanted = (
+        element
+        for element in source.elements()
+        if element.tag.group >= _FIRST_GROUP and (keep_private or not element.tag.is_private)
+    )
     derived = Dataset({element.tag: _copy(element) for element in wanted})
     derived.preamble = getattr(source, "preamble", None)
     implicit, little_endian = source.original_encoding

@@ -108,6 +108,35 @@ def read_with_pixels(path: Path) -> tuple[Dataset, RawDataElement]:
     return header, pixels
 
 
+def decode_elements(header: Dataset) -> tuple[str, ...]:
+    """Decode all elements, of sequences as well, so that no later step meets what it cannot read.
+
+    Private ones that cannot be are taken out.
+
+    Returns:
+        A note, if something was taken out.
+
+    Raises:
+        DamagedError: a standard element cannot be decoded.
+    """
+    notes: tuple[str, ...] = ()
+    for tag in list(header.keys()):
+        try:
+            element = header[tag]
+            for item in element.value or [] if element.VR == "SQ" else []:
+                notes = decode_elements(item) or notes
+        except RecursionError:
+            raise DamagedError("its sequences are nested too deep") from None
+        except DamagedError:
+            raise
+        except Exception:  # pydicom meets broken elements with errors of many kinds
+            if not tag.is_private:
+                raise DamagedError("an element of its header cannot be read") from None
+            header.pop(tag)
+            notes = ("private elements that cannot be read were left out",)
+    return notes
+
+
 def transfer_syntax(header: Dataset) -> UID:
     """What the file says of its encoding, or what can be told of a file that does not say."""
     said = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")

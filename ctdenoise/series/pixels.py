@@ -16,7 +16,12 @@ from ctdenoise.series.frames import rescale
 from ctdenoise.series.layout import Layout, checked_layout
 from ctdenoise.series.lut import check_domain, has_lut, replace_lut
 from ctdenoise.series.model import SourceImage, spread
-from ctdenoise.series.opening import read_with_pixels, transfer_syntax, without_warnings
+from ctdenoise.series.opening import (
+    decode_elements,
+    read_with_pixels,
+    transfer_syntax,
+    without_warnings,
+)
 from ctdenoise.series.padding import is_padding, settle_padding
 from ctdenoise.series.representation import as_values, first_guess, is_contradicted, value_range
 
@@ -46,6 +51,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
     """
     with _in_one_line(path):
         header, pixels = read_with_pixels(path)
+        notes = decode_elements(header)
         layout = checked_layout(header, transfer_syntax(header), path.stat().st_size)
         if rescale(header, 0) is None:
             raise DamagedError("it has no Rescale Slope and Intercept")
@@ -65,7 +71,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
                     places = [wanted[place] for place in spread(len(wanted), _SIGN_SAMPLE)]
                     sample = list(decode(path, header, pixels, layout, places))
             signed = _is_signed(sample, header, layout)
-            notes = _settle(header, layout, signed=signed)
+            notes += _settle(header, layout, signed=signed)
             domain = replace_lut(header) if has_lut(header) else None
             scales = [rescale(header, frame) for frame in range(count)]
             if any(scale is None for scale in scales):
