@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from ctdenoise import __version__
 from ctdenoise.derived.provenance import NAME, Derivation
+from ctdenoise.series.dicom import series_number
 from ctdenoise.series.frames import image_type
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.302871834521973468145519046871234865309")
@@ -137,8 +138,7 @@ def _set_identity(
 ) -> None:
     derived.SOPInstanceUID = provenance.derive_uid(source.SOPInstanceUID)
     derived.SeriesInstanceUID = provenance.derive_uid(source.SeriesInstanceUID)
-    number = source.get("SeriesNumber")
-    derived.SeriesNumber = SERIES_NUMBER_OFFSET + (0 if number is None else int(number))
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + (series_number(source) or 0)
     suffix = f" {provenance.label}"
     description = str(source.get("SeriesDescription") or "")
     derived.SeriesDescription = (description[: 64 - len(suffix)] + suffix).strip()

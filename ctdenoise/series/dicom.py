@@ -13,11 +13,11 @@ from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
 )
 
 from ctdenoise.errors import DamagedError
 from ctdenoise.file_names import named
+from ctdenoise.series.directory import is_directory
 from ctdenoise.series.frames import frame_plane, group_value, image_type, rescale
 from ctdenoise.series.geometry import Plane, stack_notes
 from ctdenoise.series.layout import checked_layout
@@ -31,6 +31,7 @@ REFORMATS = frozenset({"REFORMATTED", "MPR", "AVERAGE", "MIP", "MINIP", "MAX_IP"
 CONTRIBUTION = "Noise reduction by ctdenoise"
 """What a series of ours says of us in its Contributing Equipment Sequence."""
 
+_LARGEST_NUMBER = 10**9
 NOT_HU = {
     "OD": "optical density",
     "MGML": "mg/ml",
@@ -69,6 +70,14 @@ def find_series(paths: Iterable[Path]) -> Iterator[Series | LeftOut]:
         yield from _stack(*key, slices)
 
 
+def series_number(header: Dataset) -> int | None:
+    """The Series Number; None where there is none, or more than an integer string holds."""
+    number = header.get("SeriesNumber")
+    if number is None or abs(int(number)) > _LARGEST_NUMBER:
+        return None
+    return int(number)
+
+
 def _examine(path: Path) -> _Slice | LeftOut:
     try:
         header = read_header(path)
@@ -90,9 +99,7 @@ def _examine(path: Path) -> _Slice | LeftOut:
 def _why_not(header: Dataset) -> str | None:
     """Why a file takes no part, or None for a CT image."""
     sop_class = header.get("SOPClassUID")
-    if header.get("MediaStorageSOPClassUID", sop_class) == MediaStorageDirectoryStorage or (
-        "DirectoryRecordSequence" in header
-    ):
+    if is_directory(header):
         return "a DICOMDIR, no image"
     if sop_class is None:
         return "not a DICOM object (no SOP Class UID)"
@@ -129,7 +136,6 @@ def _describe(path: Path, header: Dataset) -> _Slice:
     layout = checked_layout(header, transfer_syntax(header), path.stat().st_size)
     plane = frame_plane(header, 0)
     kinds = {value.upper().strip() for value in image_type(header)}
-    number = header.get("SeriesNumber")
     return _Slice(
         instance=Instance(
             path=path,
@@ -140,7 +146,7 @@ def _describe(path: Path, header: Dataset) -> _Slice:
             position=plane.offset if plane else None,
         ),
         series_key=(str(header.StudyInstanceUID), str(header.SeriesInstanceUID)),
-        series_number=None if number is None else int(number),
+        series_number=series_number(header),
         instance_number=int(header.get("InstanceNumber") or 0),
         plane=plane,
         reformatted=bool(REFORMATS & kinds),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydicom import Dataset
@@ -22,6 +21,8 @@ _GROUP_OF = {
 _SLOPES = 1e-6, 1e4
 _LARGEST_INTERCEPT = 1e6
 """No HU come of other numbers, NaN among them: they are damage."""
+
+_FARTHEST_MM = 1e6
 
 
 def image_type(header: Dataset) -> list[str]:
@@ -79,6 +80,6 @@ def frame_plane(header: Dataset, frame: int) -> Plane | None:
     if not position or not orientation or len(position) != 3 or len(orientation) != 6:
         return None
     values = [float(v) for v in (*position, *orientation)]
-    if not all(math.isfinite(v) for v in values):
+    if not all(abs(v) <= _FARTHEST_MM for v in values):
         return None
     return Plane(position=tuple(values[:3]), orientation=tuple(values[3:]))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
@@ -58,15 +59,17 @@ class BoundedFile(io.BufferedReader):
         return super().read(size if size is None or size < 0 else min(size, self.size))
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM, or starts like a dataset.
+def says_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's preamble; not, if it cannot be read."""
+    try:
+        return _start(path)[128:] == b"DICM"
+    except OSError:
+        return False
 
-    Raises:
-        OSError: it cannot be read.
-    """
+
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(132)
-    return start[128:] == b"DICM" or start[:2] in _BARE_STARTS
+        return file.read(132)
 
 
 def read_header(path: Path) -> Dataset:
@@ -77,7 +80,8 @@ def read_header(path: Path) -> Dataset:
     Raises:
         InvalidDicomError: the file is not DICOM.
     """
-    if not is_dicom(path):
+    start = _start(path)
+    if start[128:] != b"DICM" and start[:2] not in _BARE_STARTS:
         raise InvalidDicomError
     with without_warnings(), BoundedFile(path) as file:
         if _is_deflated(file):
@@ -111,29 +115,29 @@ def read_with_pixels(path: Path) -> tuple[Dataset, RawDataElement]:
 def decode_elements(header: Dataset) -> tuple[str, ...]:
     """Decode all elements, of sequences as well, so that no later step meets what it cannot read.
 
-    Private ones that cannot be are taken out.
+    Those that cannot be decoded stay as bytes of unknown meaning.
 
     Returns:
-        A note, if something was taken out.
+        A note, if there are such elements.
 
     Raises:
-        DamagedError: a standard element cannot be decoded.
+        DamagedError: a sequence cannot be decoded.
     """
     notes: tuple[str, ...] = ()
     for tag in list(header.keys()):
+        raw = header.get_item(tag)
         try:
             element = header[tag]
             for item in element.value or [] if element.VR == "SQ" else []:
                 notes = decode_elements(item) or notes
-        except RecursionError:
-            raise DamagedError("its sequences are nested too deep") from None
-        except DamagedError:
-            raise
+        except (DamagedError, RecursionError):
+            raise DamagedError("a sequence of its header cannot be read") from None
         except Exception:  # pydicom meets broken elements with errors of many kinds
-            if not tag.is_private:
-                raise DamagedError("an element of its header cannot be read") from None
-            header.pop(tag)
-            notes = ("private elements that cannot be read were left out",)
+            is_sequence = raw is None or raw.VR == "SQ" or not isinstance(raw.value, bytes)
+            if is_sequence or (dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"):
+                raise DamagedError("a sequence of its header cannot be read") from None
+            header[tag] = DataElement(tag, "UN", raw.value)
+            notes = ("elements that cannot be read were kept as they are",)
     return notes
 
 
