@@ -32,6 +32,7 @@ def find_volume(path: Path) -> Series | LeftOut:
         image = nibabel.load(path)
         shape = image.shape
         dtype = image.get_data_dtype()
+        start = int(image.dataobj.offset)
         uid = _content_digest(path)
     except Exception as error:
         return LeftOut(path, f"not a readable NIfTI file ({type(error).__name__})")
@@ -40,7 +41,7 @@ def find_volume(path: Path) -> Series | LeftOut:
     if dtype.fields or dtype.kind not in "iuf":
         return LeftOut(path, f"not a volume of numbers ({dtype})")
     size = path.stat().st_size * (_MAX_INFLATION if path.suffix.lower() == ".gz" else 1)
-    if math.prod(shape) * dtype.itemsize > size:
+    if start + math.prod(shape) * dtype.itemsize > size:
         return LeftOut(path, "declares more voxels than the file can hold", damaged=True)
     try:
         lowest, highest = _hu_range(path, shape[2])
