@@ -82,7 +82,7 @@ class VolumeFile:
             limits = np.iinfo(self._dtype)
             if stored.min() < limits.min or stored.max() > limits.max:
                 raise CTDenoiseError(
-                    "some of its slices are signed and others are not; use --format dicom"
+                    "its values are signed, other than its headers say; use --format dicom"
                 )
         data = np.ascontiguousarray(stored, dtype=self._dtype)
         self._streamed.file.write(data.tobytes())

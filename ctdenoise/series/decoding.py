@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate, generate_frames, get_frame
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import UID, RLELossless
 
 from ctdenoise.errors import DamagedError
 from ctdenoise.series.codestream import describe
@@ -142,10 +142,9 @@ def _decompressed(frame: bytes, syntax: UID, header: Dataset, layout: Layout) ->
         raise DamagedError("a compressed frame has more bits than the header says")
     if layout.shift:
         raise DamagedError("its High Bit is not that of compressed pixels")
-    signed = said.signed if syntax in JPEG2000TransferSyntaxes else None
     words, _ = decoder.as_array(encapsulate([frame]), raw=True, **options)
     words = words.astype(f"u{layout.allocated // 8}", copy=False)
-    return Words(words & _mask(said.precision, words), said.precision, signed=signed)
+    return Words(words & _mask(said.precision, words), said.precision, signed=said.signed)
 
 
 def _native(words: NDArray[Any], header: Dataset, layout: Layout) -> Words:
@@ -155,7 +154,9 @@ def _native(words: NDArray[Any], header: Dataset, layout: Layout) -> Words:
         DamagedError: there is something that nothing in the header explains.
     """
     words = words.astype(words.dtype.newbyteorder("="), copy=False)
-    if layout.stored == layout.allocated:
+    if layout.stored == layout.allocated or (
+        layout.shift == 0 and int(words.max()) < 1 << layout.stored
+    ):
         return Words(words, layout.stored)
     value_bits = range(layout.shift, layout.shift + layout.stored)
     for group in embedded_overlays(header):

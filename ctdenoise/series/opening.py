@@ -130,13 +130,17 @@ def decode_elements(header: Dataset) -> tuple[str, ...]:
             element = header[tag]
             for item in element.value or [] if element.VR == "SQ" else []:
                 notes = decode_elements(item) or notes
+            if " or " in element.VR:
+                raise ValueError("of a kind that cannot be told")
         except (DamagedError, RecursionError):
             raise DamagedError("a sequence of its header cannot be read") from None
         except Exception:  # pydicom meets broken elements with errors of many kinds
             is_sequence = raw is None or raw.VR == "SQ" or not isinstance(raw.value, bytes)
             if is_sequence or (dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"):
                 raise DamagedError("a sequence of its header cannot be read") from None
-            header[tag] = DataElement(tag, "UN", raw.value)
+            unknown = DataElement(tag, "UN", raw.value, already_converted=True)
+            unknown.VR = "UN"  # pydicom puts the dictionary's kind in its place
+            header[tag] = unknown
             notes = ("elements that cannot be read were kept as they are",)
     return notes
 

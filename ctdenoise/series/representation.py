@@ -29,9 +29,9 @@ def as_values(words: Words, layout: Layout, *, signed: bool) -> NDArray[Any]:
         DamagedError: they do not fit the bits that the header says.
     """
     size = layout.allocated // 8
-    values = words.values.astype(f"i{size}" if signed else f"u{size}")
-    if signed:
-        unused = np.dtype(values.dtype).itemsize * 8 - words.bits
+    values = words.values.astype(f"i{size}" if signed else f"u{size}", copy=False)
+    unused = values.dtype.itemsize * 8 - words.bits
+    if signed and unused:
         values = (values << unused) >> unused
     lowest, highest = value_range(layout.stored, signed=signed)
     if words.bits > layout.stored and (values.min() < lowest or values.max() > highest):
@@ -65,7 +65,7 @@ def is_contradicted(words: Words, header: Dataset, layout: Layout, *, signed: bo
     words with metal beside air could look the same, so that with fewer than 16 bits something
     else must speak for it too: that nothing of CT fits the HU otherwise, or the header.
     """
-    if not np.any(words.values >> (words.bits - 1)):
+    if int(words.values.max()) < 1 << (words.bits - 1):
         return False
     if words.extended:
         return not signed
@@ -98,6 +98,8 @@ def _misses_ct(header: Dataset, layout: Layout, signed: bool) -> bool:
 
 def _jumps(values: NDArray[Any], header: Dataset, bits: int, signed: bool) -> int:
     """Neighbours, along rows and columns, that differ by more than half of what values can be."""
+    if int(values.max()) - int(values.min()) <= 1 << (bits - 1):
+        return 0
     wide = values.astype(np.int32 if bits <= 16 else np.int64)
     far = [np.abs(np.diff(wide, axis=axis)) > 1 << (bits - 1) for axis in (0, 1)]
     total = int(sum(np.count_nonzero(pairs) for pairs in far))
