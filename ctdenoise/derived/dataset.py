@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from ctdenoise import __version__
+from ctdenoise.derived.kinds import drop_of_wrong_kind
 from ctdenoise.derived.provenance import NAME, Derivation
 from ctdenoise.series.dicom import series_number
 from ctdenoise.series.frames import image_type
@@ -81,6 +82,7 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
+    drop_of_wrong_kind(derived, _functional_groups(derived))
     _set_identity(derived, source, provenance, when)
     _set_image_type(derived, provenance)
     _set_derivation(derived, source, provenance)
@@ -184,6 +186,8 @@ def _set_derivation(derived: Dataset, source: Dataset, provenance: Derivation) -
     per_frame = derived.get("PerFrameFunctionalGroupsSequence") or []
     for group in per_frame:
         group.pop("DerivationImageSequence", None)
+    if not derived.get("SharedFunctionalGroupsSequence"):
+        derived.SharedFunctionalGroupsSequence = Sequence([Dataset()])
     derived.SharedFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([item])
     derived.SourceImageEvidenceSequence = _evidence(source)
 

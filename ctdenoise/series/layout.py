@@ -92,6 +92,9 @@ def checked_layout(header: Dataset, syntax: UID, file_size: int) -> Layout:
         most = there // max(1, layout.frame_bytes) + 1
     if layout.frames > most:
         raise DamagedError("it declares more frames than the file can hold")
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if groups and len(groups) != layout.frames:
+        raise DamagedError(f"it has functional groups for {len(groups)} of {layout.frames} frames")
     return layout
 
 

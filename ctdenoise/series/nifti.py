@@ -45,8 +45,8 @@ def find_volume(path: Path) -> Series | LeftOut:
         return LeftOut(path, "declares more voxels than the file can hold", damaged=True)
     try:
         lowest, highest = _hu_range(path, shape[2])
-    except CTDenoiseError as error:
-        return LeftOut(path, str(error), damaged=True)
+    except CTDenoiseError:
+        return LeftOut(path, "cannot be read: cut short or damaged", damaged=True)
     if not (lowest < 0 and highest - lowest >= _LEAST_RANGE and -_FAR < lowest < highest < _FAR):
         return LeftOut(path, f"its values are no HU ({lowest:.4g} to {highest:.4g})")
     notes = () if lowest < _LUNG else (f"it has no air ({lowest:.0f} HU at least): is it in HU?",)

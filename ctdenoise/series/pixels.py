@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from ctdenoise.errors import CTDenoiseError, DamagedError
@@ -73,10 +74,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
             signed = _is_signed(sample, header, layout)
             notes += _settle(header, layout, signed=signed)
             domain = replace_lut(header) if has_lut(header) else None
-            scales = [rescale(header, frame) for frame in range(count)]
-            if any(scale is None for scale in scales):
-                raise DamagedError("a frame has no Rescale Slope and Intercept")
-            slope, intercept = np.array(scales, dtype=np.float64).T
+            slope, intercept = _scales(header, count)
         del sample
         words_of = _popped(held) if held else decoded
         for frame in wanted:
@@ -97,6 +95,16 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
             )
     finally:
         decoded.close()
+
+
+def _scales(header: Dataset, count: int) -> NDArray[np.float64]:
+    """Slopes and intercepts (2, F) of all frames."""
+    has_groups = bool(header.get("PerFrameFunctionalGroupsSequence"))
+    found = [rescale(header, frame) for frame in range(count if has_groups else 1)]
+    if any(scale is None for scale in found):
+        raise DamagedError("a frame has no Rescale Slope and Intercept")
+    scales = np.array(found, dtype=np.float64).T
+    return scales if has_groups else np.broadcast_to(scales, (2, count))
 
 
 def stored_range(header: Dataset) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
@@ -35,6 +35,7 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.series import find, read_frames
 from ctdenoise.series.archive import unpack
 from tests.conftest import Run, assert_one_line
+from tests.made import make
 from tests.series.made import save, slice_of_sample
 
 SIDE = 32
@@ -246,6 +247,16 @@ def test_contradictions_are_named(
     assert_one_line(capsys, said)
 
 
+def test_functional_groups_of_other_frames(tmp_path: Path) -> None:
+    path = make("frames", tmp_path, 4)
+    dataset = pydicom.dcmread(path)
+    del dataset.PerFrameFunctionalGroupsSequence[3]
+    dataset.save_as(path)
+    (left_out,) = find(path).left_out
+    assert left_out.damaged
+    assert left_out.reason == "it has functional groups for 3 of 4 frames"
+
+
 def test_pixels_that_say_they_are_others(tmp_path: Path) -> None:
     """A compressed frame of another size than the header says would be read into wrong rows."""
     dataset = slice_of_sample(side=SIDE)
@@ -311,6 +322,17 @@ def test_elements_of_a_kind_that_cannot_be_told(run: Run, tmp_path: Path) -> Non
     assert run(tmp_path / "file", "--quiet") == 0
 
 
+@pytest.mark.parametrize("keyword", ["SeriesNumber", "SoftwareVersions", "SeriesDescription"])
+def test_elements_of_another_kind_than_they_are(run: Run, tmp_path: Path, keyword: str) -> None:
+    """What is set in the output would be written as that kind."""
+    dataset = slice_of_sample(side=SIDE)
+    dataset[keyword] = DataElement(keyword, "FD", 1.5)
+    (tmp_path / "file").write_bytes(encoded(dataset))
+    assert run(tmp_path / "file", "--quiet") == 0
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    assert pydicom.dcmread(path)[keyword].VR in ("IS", "LO")
+
+
 def test_positions_beyond_all_measure(run: Run, tmp_path: Path) -> None:
     for place, value in enumerate([b"0\\0\\1e308", b"0\\0\\-1e308", b"0\\0\\nan"]):
         dataset = slice_of_sample(place, side=SIDE)
@@ -354,7 +376,11 @@ def volume(values: np.ndarray, slope: float | None = None, intercept: float = 0.
         ("head.nii", volume(VOLUME)[:200], "not a readable NIfTI file"),
         ("text.nii", b"hello", "not a readable NIfTI file"),
         ("text.nii.gz", b"hello", "not a readable NIfTI file"),
-        ("half.nii.gz", gzip.compress(volume(VOLUME))[:-300], "cannot be read (EOFError)"),
+        (
+            "half.nii.gz",
+            gzip.compress(volume(VOLUME))[:-300],
+            "cut short or damaged",
+        ),
         (
             "dtype.nii",
             volume(VOLUME)[:70] + struct.pack("<h", 12345) + volume(VOLUME)[72:],
