@@ -59,7 +59,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[Sou
     count = layout.frames
     wanted = list(range(count) if frames is None else frames)
     if any(frame not in range(count) for frame in wanted):
-        raise CTDenoiseError(f"{named(path)}: it has {count} frames alone")
+        raise CTDenoiseError(f"{named(path)}: it has only {count} frames")
     decoded = decode(path, header, pixels, layout, None if frames is None else wanted)
     held: list[Words] = []
     try:
