@@ -89,7 +89,8 @@ def _examine(path: Path) -> _Slice | LeftOut:
     except InvalidDicomError:
         return LeftOut(path, "not a DICOM file")
     except OSError as error:
-        return LeftOut(path, f"cannot be read: {error.strerror or error}", damaged=True)
+        why = error.strerror or "cut short or damaged"
+        return LeftOut(path, f"cannot be read: {why}", damaged=True)
     except DamagedError as error:
         return LeftOut(path, str(error), damaged=True)
     except Exception as error:  # pydicom meets broken files with errors of many kinds

@@ -160,7 +160,8 @@ def _in_one_line(path: Path) -> Iterator[None]:
         with without_warnings():
             yield
     except OSError as error:
-        raise CTDenoiseError(f"{named(path)}: cannot be read: {error.strerror or error}") from None
+        why = error.strerror or "cut short or damaged"
+        raise CTDenoiseError(f"{named(path)}: cannot be read: {why}") from None
     except DamagedError as error:
         raise CTDenoiseError(f"{named(path)}: {error}") from None
     except Exception as error:  # pydicom meets broken files with errors of many kinds
