@@ -36,7 +36,7 @@ def find_volume(path: Path) -> Series | LeftOut:
         uid = _content_digest(path)
     except Exception as error:
         return LeftOut(path, f"not a readable NIfTI file ({type(error).__name__})")
-    if len(shape) != 3 or 0 in shape:
+    if len(shape) != 3 or min(shape) < 1:
         return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape[:8]))})")
     if dtype.fields or dtype.kind not in "iuf":
         return LeftOut(path, f"not a volume of numbers ({dtype})")

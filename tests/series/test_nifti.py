@@ -62,6 +62,11 @@ def volume(values: np.ndarray, slope: float | None = None, intercept: float = 0.
             "declares more voxels than the file can hold",
         ),
         (
+            "negative.nii",
+            volume(VOLUME)[:46] + struct.pack("<h", -4) + volume(VOLUME)[48:],
+            "not a volume of slices (shape 16x12x-4)",
+        ),
+        (
             "dims.nii.gz",
             gzip.compress(
                 volume(VOLUME)[:42] + struct.pack("<3h", *[32767] * 3) + volume(VOLUME)[48:]
