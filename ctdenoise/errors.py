@@ -10,6 +10,10 @@ class CTDenoiseError(Exception):
     """Something a user can act on: the message says what, which file, and what to do."""
 
 
+class DamagedError(ValueError):
+    """What is wrong with a file, in words of this program, which quote nothing of it."""
+
+
 def one_line(error: BaseException) -> str:
     """An error that is no :class:`CTDenoiseError`, as one line of at most 200 characters.
 

@@ -19,9 +19,9 @@ from ctdenoise.noise.named import named_generator
 from ctdenoise.progress import Progress
 from ctdenoise.run import series_folder
 from ctdenoise.series import Series, find, read_frames
-from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import group_value
 from ctdenoise.series.model import spread
+from ctdenoise.series.opening import read_header
 
 CALIBRATION_SLICES = 3
 """Slices, spread over a series, at which the photons of its scan are matched to its noise."""

@@ -106,6 +106,7 @@ def stream(
         ):
             for batch in read_ahead:
                 _say_unreadable(batch, progress, report)
+                _note(batch, report)
                 hand_over((batch, _denoised(batch, denoiser, level, report)))
                 progress.advance(len(batch.slices))
     statistics = results.statistics
@@ -118,6 +119,12 @@ def _say_unreadable(batch: _Batch, progress: Progress, report: SeriesReport) -> 
         if isinstance(item, _Unreadable):
             report.left_out.append({"file": named(item.instance.path), "reason": item.reason})
             progress.detail(item.reason)
+
+
+def _note(batch: _Batch, report: SeriesReport) -> None:
+    """What was put right in a file's header, once for a series."""
+    for item in batch.slices:
+        report.notes += [note for note in item.source.notes if note not in report.notes]
 
 
 def _prepared(items: list[_Item], level: LevelSideBySide) -> _Batch:

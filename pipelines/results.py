@@ -25,7 +25,7 @@ from ctdenoise.evaluation.methods import parse_method
 from ctdenoise.evaluation.summary import Column, Mean, kinds_of, markdown, means, table_of
 from ctdenoise.evaluation.table import FIGURES, Row, read_rows
 from ctdenoise.progress import Progress
-from pipelines.lcd_phantom import CHANNELS, phantom_table
+from pipelines.lcd_phantom import CHANNELS, TUNED_ON, phantom_table
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "lite"
@@ -87,8 +87,7 @@ def write(
         "",
         "Every figure names its window or tissue. Intervals are 95 %, by bootstrap over patients "
         "(photographs) where there are three or more. *identity* is the noisy image itself. What "
-        "the figures mean: [evaluation.md](evaluation.md). `bm3d-psd` is told the true noise, "
-        "which nobody has in use.",
+        "the figures mean: [evaluation.md](evaluation.md).",
     ]
     for name, config, rows in parts:
         lines += ["", f"# {config['title']}", "", config["text"], ""]
@@ -104,7 +103,7 @@ def write(
             "and without (DIDSR, CC0). Error and bias inside the phantom; of each lesion, the "
             "contrast kept in the mean of the repeats, and the AUC of a channelized Hotelling "
             f"observer of {CHANNELS} channels. Classical methods are tuned, for each dose, "
-            "on the images without lesions.",
+            f"on {TUNED_ON} images without lesions.",
             "",
             *lcd,
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -20,11 +20,10 @@ from ctdenoise.derived.writers import DicomWriter, NiftiWriter, Writer
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.file_names import named
 from ctdenoise.hounsfield import HU
-from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import frame_plane, group_value, rescale
 from ctdenoise.series.geometry import Plane
 from ctdenoise.series.model import Instance, Series, SourceImage
-from ctdenoise.series.pixels import stored_dtype
+from ctdenoise.series.opening import read_header
 
 Format = Literal["dicom", "nifti"]
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -140,7 +139,7 @@ def _volume_format(series: Series) -> VolumeFormat:
         header = _header(instance.path)
         planes += [frame_plane(header, frame) for frame in range(instance.frames)]
         scales += [rescale(header, frame) for frame in range(instance.frames)]
-        kinds.add(stored_dtype(header))
+        kinds.add(_dtype(header))
         sizes.add((instance.rows, instance.columns))
         spacing = spacing or group_value(header, 0, "PixelSpacing")
         thickness = float(group_value(header, 0, "SliceThickness") or thickness)
@@ -155,6 +154,13 @@ def _volume_format(series: Series) -> VolumeFormat:
     if len(set(scales)) == 1 and scales[0] is not None:
         return VolumeFormat(affine, header, np.result_type(*kinds), *scales[0])
     return VolumeFormat(affine, header, np.dtype(np.float32), holds_hu=True)
+
+
+def _dtype(header: Dataset) -> np.dtype[Any]:
+    """A type for the stored values of a file; a signed one where it can, which all tools know."""
+    size, bits = int(header.BitsAllocated), int(header.BitsStored)
+    signed = header.PixelRepresentation == 1 or bits < size
+    return np.dtype(f"{'i' if signed else 'u'}{size // 8}")
 
 
 def _header(path: Path) -> Dataset:

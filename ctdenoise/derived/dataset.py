@@ -21,7 +21,9 @@ from pydicom.uid import (
 
 from ctdenoise import __version__
 from ctdenoise.derived.deidentified import NO_DATE, deidentified
+from ctdenoise.derived.kinds import drop_of_wrong_kind
 from ctdenoise.derived.provenance import NAME, Derivation
+from ctdenoise.series.dicom import series_number
 from ctdenoise.series.frames import image_type
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.302871834521973468145519046871234865309")
@@ -41,6 +43,8 @@ _STALE = (
     "ExtendedOffsetTableLengths",
     "FloatPixelPaddingValue",
 )
+_FIRST_GROUP = 0x0008
+"""Lower ones are those of messages, file meta information and directories."""
 _LOSSY = {
     JPEGBaseline8Bit: "ISO_10918_1",
     JPEGExtended12Bit: "ISO_10918_1",
@@ -82,6 +86,7 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
+    drop_of_wrong_kind(derived, _functional_groups(derived))
     derived.SOPInstanceUID = provenance.derive_uid(original.SOPInstanceUID)
     derived.SeriesInstanceUID = provenance.derive_uid(original.SeriesInstanceUID)
     _set_description(derived, source, provenance, when)
@@ -96,7 +101,11 @@ def derive(source: Dataset, provenance: Derivation, when: datetime) -> Dataset:
 
 def _as_little_endian(source: Dataset, *, keep_private: bool) -> Dataset:
     """A copy that can be written as explicit little endian, whatever the source was."""
-    wanted = (e for e in source.elements() if keep_private or not e.tag.is_private)
+    wanted = (
+        element
+        for element in source.elements()
+        if element.tag.group >= _FIRST_GROUP and (keep_private or not element.tag.is_private)
+    )
     derived = Dataset({element.tag: _copy(element) for element in wanted})
     derived.preamble = getattr(source, "preamble", None)
     implicit, little_endian = source.original_encoding
@@ -135,8 +144,7 @@ def _decode(dataset: Dataset, *, keep_private: bool, big_endian: bool) -> None:
 def _set_description(
     derived: Dataset, source: Dataset, provenance: Derivation, when: datetime
 ) -> None:
-    number = source.get("SeriesNumber")
-    derived.SeriesNumber = SERIES_NUMBER_OFFSET + (0 if number is None else int(number))
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + (series_number(source) or 0)
     suffix = f" {provenance.label}"
     description = str(source.get("SeriesDescription") or "")
     derived.SeriesDescription = (description[: 64 - len(suffix)] + suffix).strip()
@@ -182,6 +190,8 @@ def _set_derivation(derived: Dataset, source: Dataset, provenance: Derivation) -
     per_frame = derived.get("PerFrameFunctionalGroupsSequence") or []
     for group in per_frame:
         group.pop("DerivationImageSequence", None)
+    if not derived.get("SharedFunctionalGroupsSequence"):
+        derived.SharedFunctionalGroupsSequence = Sequence([Dataset()])
     derived.SharedFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([item])
     derived.SourceImageEvidenceSequence = _evidence(source)
 

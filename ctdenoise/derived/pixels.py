@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ctdenoise.hounsfield import HU
 from ctdenoise.series.model import SourceImage
-from ctdenoise.series.pixels import padding_range, stored_range
+from ctdenoise.series.padding import padding_range
+from ctdenoise.series.pixels import stored_range
 
 
 def to_stored(hu: HU, source: SourceImage) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from nibabel.volumeutils import seek_tell
 from numpy.typing import NDArray
 
 from ctdenoise.derived.atomic import StreamedFile
+from ctdenoise.errors import CTDenoiseError
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,17 @@ class VolumeFile:
             raise
 
     def write(self, stored: NDArray[Any]) -> None:
-        """The next slices (F, Y, X), stored values."""
+        """The next slices (F, Y, X), stored values.
+
+        Raises:
+            CTDenoiseError: they do not fit the volume's type.
+        """
+        if self._dtype.kind in "iu" and stored.size:
+            limits = np.iinfo(self._dtype)
+            if stored.min() < limits.min or stored.max() > limits.max:
+                raise CTDenoiseError(
+                    "its values are signed, other than its headers say; use --format dicom"
+                )
         data = np.ascontiguousarray(stored, dtype=self._dtype)
         self._streamed.file.write(data.tobytes())
 

@@ -12,8 +12,8 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.evaluation.images import Reference, loader
 from ctdenoise.file_names import named
 from ctdenoise.series import Instance, Series, find
-from ctdenoise.series.dicom import read_header
 from ctdenoise.series.frames import frame_plane
+from ctdenoise.series.opening import read_header
 from ctdenoise.simulate import pixel_spacing
 
 _APART_MM = 0.01

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
 )
 
+from ctdenoise.errors import DamagedError
 from ctdenoise.file_names import named
-from ctdenoise.series.frames import frame_count, frame_plane, group_value, image_type, rescale
+from ctdenoise.series.directory import is_directory
+from ctdenoise.series.frames import frame_plane, group_value, image_type, rescale
 from ctdenoise.series.geometry import Plane, stack_notes
+from ctdenoise.series.layout import checked_layout
 from ctdenoise.series.model import Instance, LeftOut, Series
+from ctdenoise.series.opening import read_header, transfer_syntax
 
 CT_STORAGE = frozenset(
     {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
@@ -30,6 +31,7 @@ REFORMATS = frozenset({"REFORMATTED", "MPR", "AVERAGE", "MIP", "MINIP", "MAX_IP"
 CONTRIBUTION = "Noise reduction by ctdenoise"
 """What a series of ours says of us in its Contributing Equipment Sequence."""
 
+_LARGEST_NUMBER = 10**9
 NOT_HU = {
     "OD": "optical density",
     "MGML": "mg/ml",
@@ -68,24 +70,12 @@ def find_series(paths: Iterable[Path]) -> Iterator[Series | LeftOut]:
         yield from _stack(*key, slices)
 
 
-def read_header(path: Path) -> Dataset:
-    """The dataset of a file, without its pixel data.
-
-    A file without the DICOM preamble is read if it starts like a dataset.
-
-    Raises:
-        InvalidDicomError: the file is not DICOM.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except InvalidDicomError:
-            with path.open("rb") as file:
-                start = file.read(2)
-            if start not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
-                raise
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+def series_number(header: Dataset) -> int | None:
+    """The Series Number; None where there is none, or more than an integer string holds."""
+    number = header.get("SeriesNumber")
+    if number is None or abs(int(number)) > _LARGEST_NUMBER:
+        return None
+    return int(number)
 
 
 def _examine(path: Path) -> _Slice | LeftOut:
@@ -99,7 +89,10 @@ def _examine(path: Path) -> _Slice | LeftOut:
     except InvalidDicomError:
         return LeftOut(path, "not a DICOM file")
     except OSError as error:
-        return LeftOut(path, f"cannot be read: {error.strerror or error}", damaged=True)
+        why = error.strerror or "cut short or damaged"
+        return LeftOut(path, f"cannot be read: {why}", damaged=True)
+    except DamagedError as error:
+        return LeftOut(path, str(error), damaged=True)
     except Exception as error:  # pydicom meets broken files with errors of many kinds
         return LeftOut(path, f"damaged DICOM header ({type(error).__name__})", damaged=True)
 
@@ -107,9 +100,7 @@ def _examine(path: Path) -> _Slice | LeftOut:
 def _why_not(header: Dataset) -> str | None:
     """Why a file takes no part, or None for a CT image."""
     sop_class = header.get("SOPClassUID")
-    if header.get("MediaStorageSOPClassUID", sop_class) == MediaStorageDirectoryStorage or (
-        "DirectoryRecordSequence" in header
-    ):
+    if is_directory(header):
         return "a DICOMDIR, no image"
     if sop_class is None:
         return "not a DICOM object (no SOP Class UID)"
@@ -143,20 +134,20 @@ def _why_not_hu(header: Dataset) -> str | None:
 
 
 def _describe(path: Path, header: Dataset) -> _Slice:
+    layout = checked_layout(header, transfer_syntax(header), path.stat().st_size)
     plane = frame_plane(header, 0)
     kinds = {value.upper().strip() for value in image_type(header)}
-    number = header.get("SeriesNumber")
     return _Slice(
         instance=Instance(
             path=path,
             uid=str(header.SOPInstanceUID),
-            frames=frame_count(header),
-            rows=int(header.Rows),
-            columns=int(header.Columns),
+            frames=layout.frames,
+            rows=layout.rows,
+            columns=layout.columns,
             position=plane.offset if plane else None,
         ),
         series_key=(str(header.StudyInstanceUID), str(header.SeriesInstanceUID)),
-        series_number=None if number is None else int(number),
+        series_number=series_number(header),
         instance_number=int(header.get("InstanceNumber") or 0),
         plane=plane,
         reformatted=bool(REFORMATS & kinds),

@@ -8,12 +8,14 @@ from pathlib import Path
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.file_names import named
 from ctdenoise.series.dicom import find_series
+from ctdenoise.series.directory import files_of_directory
 from ctdenoise.series.model import Found, LeftOut, Series
 from ctdenoise.series.nifti import find_volume
+from ctdenoise.series.opening import says_dicom
 
 
 def find(path: Path, *, without: Path | None = None) -> Found:
-    """The CT series in a DICOM file, in a folder tree, or in a NIfTI file.
+    """The CT series in a DICOM file, in a folder tree, in a NIfTI file, or of a DICOMDIR.
 
     Args:
         path: where to look.
@@ -27,7 +29,7 @@ def find(path: Path, *, without: Path | None = None) -> Found:
     if is_nifti(path):
         found = [find_volume(path)]
     else:
-        files = _files_below(path, without) if path.is_dir() else [path]
+        files = _files_below(path, without) if path.is_dir() else files_of_directory(path) or [path]
         volumes = [file for file in files if is_nifti(file)]
         found = _unique(find_volume(file) for file in volumes)
         found += find_series(file for file in files if not is_nifti(file))
@@ -52,7 +54,8 @@ def _unique(found: Iterable[Series | LeftOut]) -> list[Series | LeftOut]:
 
 
 def is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    """Whether a file is named like a volume, and does not say that it is DICOM."""
+    return path.name.lower().endswith((".nii", ".nii.gz")) and not says_dicom(path)
 
 
 def _files_below(folder: Path, without: Path | None) -> list[Path]:

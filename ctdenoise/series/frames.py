@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydicom import Dataset
 
 from ctdenoise.series.geometry import Plane
+from ctdenoise.series.lut import has_lut, lut_rescale
 
 _GROUP_OF = {
     "RescaleSlope": "PixelValueTransformationSequence",
@@ -18,6 +18,11 @@ _GROUP_OF = {
     "PixelSpacing": "PixelMeasuresSequence",
     "SliceThickness": "PixelMeasuresSequence",
 }
+_SLOPES = 1e-6, 1e4
+_LARGEST_INTERCEPT = 1e6
+"""No HU come of other numbers, NaN among them: they are damage."""
+
+_FARTHEST_MM = 1e6
 
 
 def image_type(header: Dataset) -> list[str]:
@@ -47,13 +52,24 @@ def group_value(header: Dataset, frame: int, keyword: str) -> Any:
 
 
 def rescale(header: Dataset, frame: int) -> tuple[float, float] | None:
-    """Rescale slope and intercept of a frame, or None where they are missing or unusable."""
+    """Rescale slope and intercept of a frame, or None where they are missing or unusable.
+
+    A Modality LUT counts as the rescale that it stands for.
+
+    Raises:
+        DamagedError: the Modality LUT stands for none.
+    """
+    if has_lut(header):
+        return lut_rescale(header)
     slope = group_value(header, frame, "RescaleSlope")
     intercept = group_value(header, frame, "RescaleIntercept")
     if slope is None or intercept is None:
         return None
-    slope, intercept = float(slope), float(intercept)
-    usable = math.isfinite(slope) and math.isfinite(intercept) and slope != 0.0
+    try:
+        slope, intercept = float(slope), float(intercept)
+    except (TypeError, ValueError):
+        return None
+    usable = _SLOPES[0] <= abs(slope) <= _SLOPES[1] and abs(intercept) <= _LARGEST_INTERCEPT
     return (slope, intercept) if usable else None
 
 
@@ -64,6 +80,6 @@ def frame_plane(header: Dataset, frame: int) -> Plane | None:
     if not position or not orientation or len(position) != 3 or len(orientation) != 6:
         return None
     values = [float(v) for v in (*position, *orientation)]
-    if not all(math.isfinite(v) for v in values):
+    if not all(abs(v) <= _FARTHEST_MM for v in values):
         return None
     return Plane(position=tuple(values[:3]), orientation=tuple(values[3:]))

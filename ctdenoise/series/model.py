@@ -86,6 +86,7 @@ class SourceImage:
         intercept: rescale intercept of each frame (F,).
         padding: pixels (F, H, W) that are no image.
         first: place of the first of these frames in the instance, from 0.
+        notes: what of the header was not true and is put right.
     """
 
     header: Dataset | None
@@ -94,6 +95,7 @@ class SourceImage:
     intercept: NDArray[np.float64]
     padding: Mask
     first: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def join(cls, parts: Sequence[SourceImage]) -> SourceImage:
@@ -102,7 +104,8 @@ class SourceImage:
             return parts[0]
         arrays = ([getattr(part, name) for part in parts] for name in _BY_FRAME)
         stored, slope, intercept, padding = (np.concatenate(array) for array in arrays)
-        return cls(parts[0].header, stored, slope, intercept, padding, parts[0].first)
+        of_first = parts[0].header, stored, slope, intercept, padding, parts[0].first
+        return cls(*of_first, parts[0].notes)
 
     @property
     def hu(self) -> HU:

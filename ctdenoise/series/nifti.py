@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +15,14 @@ from nibabel.openers import ImageOpener
 
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.file_names import named
-from ctdenoise.series.model import Instance, LeftOut, Series, SourceImage
+from ctdenoise.series.model import Instance, LeftOut, Series, SourceImage, spread
+
+_RANGE_SAMPLE = 3
+"""Slices that tell whether a volume can be in HU."""
+_LEAST_RANGE, _LUNG, _FAR = 50.0, -300.0, 1e5
+"""HU: less between the lowest and the highest, or more of either, is no CT; air goes below lung."""
+_MAX_INFLATION = 1032
+"""What deflate can make of a byte."""
 
 
 def find_volume(path: Path) -> Series | LeftOut:
@@ -23,15 +31,38 @@ def find_volume(path: Path) -> Series | LeftOut:
     try:
         image = nibabel.load(path)
         shape = image.shape
+        dtype = image.get_data_dtype()
+        start = int(image.dataobj.offset)
         uid = _content_digest(path)
     except Exception as error:
         return LeftOut(path, f"not a readable NIfTI file ({type(error).__name__})")
-    if len(shape) != 3 or 0 in shape:
-        return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape))})")
-    if image.get_data_dtype().fields or image.get_data_dtype().kind not in "iuf":
-        return LeftOut(path, f"not a volume of numbers ({image.get_data_dtype()})")
+    if len(shape) != 3 or min(shape) < 1:
+        return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape[:8]))})")
+    if dtype.fields or dtype.kind not in "iuf":
+        return LeftOut(path, f"not a volume of numbers ({dtype})")
+    size = path.stat().st_size * (_MAX_INFLATION if path.suffix.lower() == ".gz" else 1)
+    if start + math.prod(shape) * dtype.itemsize > size:
+        return LeftOut(path, "declares more voxels than the file can hold", damaged=True)
+    try:
+        lowest, highest = _hu_range(path, shape[2])
+    except CTDenoiseError:
+        return LeftOut(path, "cannot be read: cut short or damaged", damaged=True)
+    if not (lowest < 0 and highest - lowest >= _LEAST_RANGE and -_FAR < lowest < highest < _FAR):
+        return LeftOut(path, f"its values are no HU ({lowest:.4g} to {highest:.4g})")
+    notes = () if lowest < _LUNG else (f"it has no air ({lowest:.0f} HU at least): is it in HU?",)
     instance = Instance(path, uid, frames=shape[2], rows=shape[1], columns=shape[0], position=None)
-    return Series(kind="nifti", study_uid="", uid=uid, number=None, instances=(instance,))
+    return Series("nifti", "", uid, number=None, instances=(instance,), notes=notes)
+
+
+def _hu_range(path: Path, slices: int) -> tuple[float, float]:
+    """Lowest and highest HU of some slices, NaN where they have no number."""
+    found = []
+    with closing(Volume(path)) as volume:
+        for place in spread(slices, _RANGE_SAMPLE):
+            image = volume.read(place)
+            found.append(image.hu[~image.padding])
+    values = np.concatenate(found)
+    return (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
 
 
 def _content_digest(path: Path) -> str:

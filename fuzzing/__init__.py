@@ -1,0 +1,1 @@
+"""Damaged files by the hundred thousand, for the reader of series."""
