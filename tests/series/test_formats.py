@@ -100,7 +100,7 @@ def test_compressed_output(
     offset = 0 if signed else 1024
     put_stored(dataset, hu + offset, bits=bits, signed=signed)
     dataset.RescaleIntercept = str(-offset)
-    derived = exact(save(dataset, tmp_path / "file"), hu, "--compression", compression)
+    derived = exact(save(dataset, tmp_path / "file"), hu, "--transfer-syntax", compression)
     assert derived.file_meta.TransferSyntaxUID.is_encapsulated
 
 
@@ -271,7 +271,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("charset", TEXTS)
-@pytest.mark.parametrize("compression", [(), ("--compression", "rle")])
+@pytest.mark.parametrize("compression", [(), ("--transfer-syntax", "rle")])
 def test_text_of_all_character_sets_is_kept(
     exact: Callable[..., Dataset], tmp_path: Path, charset: str, compression: tuple[str, ...]
 ) -> None:
