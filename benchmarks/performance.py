@@ -34,15 +34,17 @@ PARTS = ("network", "peak", "threads", "run", "memory", "io", "startup")
 
 NEXT = Section(
     title="What would be next",
-    said=("None of this is measured; in the order of what it might bring.",),
+    said=("None of this is measured but the first; in the order of what it might bring.",),
     notes=(
-        "**A GPU.** The code for it is there (CUDA graphs, pinned memory, batches), and no figure "
-        "here is of one.",
+        "**Beside a GPU.** One computes a slice in a millisecond "
+        "([performance_gpu.md](performance_gpu.md)): there, what HU go through before and behind "
+        "the network, and writing, are nearly all of a run. They could go to the GPU as well.",
         "**Eight bits.** In fp32 most of the time of a slice is convolutions near the peak of the "
         "machine; fewer bits are what is left on the same processor. It wants a calibration on "
         "CT, and a look at every tissue's mean HU, before it is worth its speed.",
-        "**Fewer operations.** The decoder's two finest levels are two fifths of the operations of "
-        "the paper's network. Narrower ones would have to be trained.",
+        "**Fewer operations.** The embedded model's decoder is narrower than the paper's at the "
+        "finest levels, which halves its operations; what other widths cost in quality is for "
+        "`python -m pipelines.compare_widths` to say.",
         "**What is not convolution.** What a network lacks of the peak, most of all in bf16, goes "
         "into upsampling, joining and moving images: the finest level in one pass over the image "
         "would save some of it.",
