@@ -207,7 +207,7 @@ def test_manifest(
     assert by_id["e"]["reason"] == "has no path"
     assert by_id["f"]["status"] == "refused"
     assert "no CT series to denoise (1 files: not a DICOM file)" in by_id["f"]["reason"]
-    assert "cannot be unpacked" in by_id["g"]["reason"]
+    assert "is no zip, or damaged" in by_id["g"]["reason"]
     assert "line 6: failed: no such file or folder" in capsys.readouterr().err
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(two / "third")
