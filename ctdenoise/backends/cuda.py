@@ -63,6 +63,11 @@ class CUDARunner:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Results (N, 1, H, W) on the CPU of ``batch`` (N, C, H, W) on the CPU."""
+        # A graph is captured on the current device, whatever device its tensors are on.
+        with torch.cuda.device(self._device):
+            return self._in_parts(batch)
+
+    def _in_parts(self, batch: torch.Tensor) -> torch.Tensor:
         pinned = batch.pin_memory()
         shape = (len(batch), 1, *batch.shape[2:])
         results = torch.empty(shape, dtype=torch.float32, pin_memory=True)

@@ -22,6 +22,7 @@ from ctdenoise.slices import halves, with_margins
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _SHAPES_KEPT = 4
+_DIGEST = "SHA256"
 
 
 class OpenVINOBackend:
@@ -82,10 +83,9 @@ def _graph(core: Any, model: LoadedModel, parts: int) -> Any:
     version = openvino.__version__.split("-")[0]
     folder = user_cache_path("ctdenoise") / "openvino"
     kept = folder / f"{model.digest[:24]}-{parts}-{code}-{version}"
-    try:
+    if _is_whole(kept):
         return core.read_model(kept / "graph.xml")
-    except RuntimeError:  # not there, or damaged
-        graph = _convert(model, parts)
+    graph = _convert(model, parts)
     with suppress(OSError):  # a cache that cannot be written only costs time
         _keep(graph, kept)
     return graph
@@ -102,12 +102,26 @@ def _convert(model: LoadedModel, parts: int) -> Any:
         return openvino.convert_model(traced, example_input=example, input=[1, parts, -1, -1])
 
 
+def _is_whole(kept: Path) -> bool:
+    """Whether a graph is there, and is what was written."""
+    try:
+        return _digest(kept) == (kept / _DIGEST).read_text()
+    except OSError:
+        return False
+
+
+def _digest(folder: Path) -> str:
+    whole = b"".join((folder / f"graph.{kind}").read_bytes() for kind in ("xml", "bin"))
+    return hashlib.sha256(whole).hexdigest()
+
+
 def _keep(graph: Any, kept: Path) -> None:
     """Write a graph, whole or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".part-", dir=kept.parent))
     try:
         openvino.save_model(graph, partial / "graph.xml", compress_to_fp16=False)
+        (partial / _DIGEST).write_text(_digest(partial))
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
     finally:

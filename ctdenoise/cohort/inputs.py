@@ -59,8 +59,9 @@ def _manifest(path: Path) -> Inputs:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             if PATH not in columns:
-                said = f"; it has {', '.join(columns)}" if columns else ""
-                raise CTDenoiseError(f"{path}: has no column {PATH!r}{said}")
+                # Their names are not said: without a header, they are a patient's.
+                said = f"its first line must name its {len(columns)} columns"
+                raise CTDenoiseError(f"{path}: has no column {PATH!r}; {said}")
             for line in reader:
                 name, id = f"line {reader.line_num}", line.get(ID) or ""
                 said = line[PATH] or ""

@@ -15,7 +15,7 @@ from ctdenoise.cohort.privacy import count_reasons, without_paths
 from ctdenoise.cohort.records import CohortReport, Records, digest, input_name
 from ctdenoise.cohort.table import Row
 from ctdenoise.denoiser import Denoiser
-from ctdenoise.errors import CTDenoiseError, one_line
+from ctdenoise.errors import CTDenoiseError, unforeseen
 from ctdenoise.progress import Progress
 from ctdenoise.report import SeriesReport
 from ctdenoise.run import run_series, series_folder
@@ -46,7 +46,7 @@ class Work:
         except CTDenoiseError as error:
             return _nothing(task, "refused", str(error))
         except Exception as error:  # a storage that is away, or a fault of ours
-            return replace(_nothing(task, "failed", f"unexpected {one_line(error)}"), again=True)
+            return replace(_nothing(task, "failed", f"unexpected {unforeseen(error)}"), again=True)
 
     def _input(self, task: Task, source: Path) -> Outcome:
         name = input_name(source)

@@ -170,6 +170,11 @@ def test_a_kept_graph_needs_no_pytorch_and_a_damaged_one_is_made_anew(tmp_path: 
     (graph,) = tmp_path.rglob("graph.xml")
     graph.write_text("nothing")
     assert run() == first
+    weights = graph.with_name("graph.bin")
+    damaged = bytearray(weights.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    weights.write_bytes(damaged)
+    assert run() == first
     for path in tmp_path.rglob("graph.*"):
         path.unlink()
     assert run() == first

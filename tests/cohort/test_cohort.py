@@ -240,7 +240,7 @@ def test_manifest_is_resumed(cohort: Cohort, series: list[Path], tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,id\na,b\n", "has no column 'path'; it has file, id"),
+        ("file,id\na,b\n", "has no column 'path'; its first line must name its 2 columns"),
         ("", "has no column 'path'"),
         ("path\n", "has no rows"),
         ("path\n\xff", "is no CSV in UTF-8"),
