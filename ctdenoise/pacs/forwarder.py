@@ -94,7 +94,8 @@ class Forwarder:
         LOG.warning("%s %s; tried again in %.0f s", self._peer, problem.reason, delay)
 
     def _is_refused(self, series: str, problem: NotSent) -> None:
-        self._is_there()
+        if problem.asked_peer:
+            self._is_there()
         self._counters.failed("sending", problem.kind)
         delay = self._retries.failed(series)
         if delay is not None:

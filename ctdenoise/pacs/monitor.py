@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ctdenoise.errors import CTDenoiseError
+
+LOG = logging.getLogger(__name__)
 
 Health = tuple[bool, Mapping[str, Any]]
 
@@ -34,11 +37,10 @@ class Monitor:
     ) -> None:
         answers = {"/health": _health(health), "/metrics": _metrics(metrics)}
         try:
-            self._server = ThreadingHTTPServer((host, port), partial(_Handler, answers))
+            self._server = _Server((host, port), partial(_Handler, answers))
         except OSError as error:
             where = f"{host}, HTTP port {port}"
             raise CTDenoiseError(f"{where}: cannot listen: {error.strerror or error}") from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="monitor", daemon=True
         )
@@ -54,8 +56,16 @@ class Monitor:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up before it has its answer is nothing to tell."""
+
+
 _Answer = tuple[int, str, str]
 _UNKNOWN: _Answer = (404, "text/plain", "/health or /metrics\n")
+_FAILED: _Answer = (500, "text/plain", "the node cannot say\n")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,8 +78,14 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        answer = self._answers.get(self.path.partition("?")[0])
-        status, kind, text = answer() if answer else _UNKNOWN
+        path = self.path.partition("?")[0]
+        answer = self._answers.get(path)
+        try:
+            status, kind, text = answer() if answer else _UNKNOWN
+        except Exception as error:  # a disk that fails, say
+            LOG.error("%s: unexpected: %s", path, type(error).__name__)
+            LOG.debug("%s", path, exc_info=True)
+            status, kind, text = _FAILED
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")

@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
+_OFTEN = 3
+"""Failures of a stage in a row, without a step that went well, that somebody should know of."""
 
 
 class Node:
@@ -50,6 +52,7 @@ class Node:
         self._settings = settings
         self._stop = stop
         self._counters = Counters()
+        self._failing = {"denoising": 0, "sending": 0}
         self._sender = Sender(settings.aet, settings.forward)
         self._spool = Spool(settings.spool, remember=settings.remember)
         self._monitor: Monitor | None = None
@@ -113,7 +116,9 @@ class Node:
         while not self._stop.is_set():
             try:
                 pause = 0.0 if step() else _LOOK_SECONDS
+                self._failing[stage] = 0
             except Exception as error:  # a full disk, say, which somebody will see to
+                self._failing[stage] += 1
                 self._counters.failed(stage, type(error).__name__)
                 said = (isinstance(error, OSError) and error.strerror) or type(error).__name__
                 LOG.error("%s: unexpected: %s", stage, said)
@@ -130,8 +135,11 @@ class Node:
         ill = []
         if self._stop.is_set():
             ill.append("shutting down")
+        if not self._receiver.is_listening:
+            ill.append("receiving has ended")
         if not self._sending.is_alive():
             ill.append("sending has ended")
+        ill += [f"{stage} fails" for stage, times in self._failing.items() if times >= _OFTEN]
         if self._spool.free_bytes() < self._settings.min_free_bytes:
             ill.append("the disk is full")
         said = {

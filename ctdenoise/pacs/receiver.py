@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 import weakref
 from io import BytesIO
+from socketserver import TCPServer
 from typing import cast
 
 from pydicom import Dataset
@@ -18,7 +20,7 @@ from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from ctdenoise.derived.dataset import IMPLEMENTATION_CLASS_UID
 from ctdenoise.errors import CTDenoiseError
@@ -82,12 +84,21 @@ class Receiver:
             (evt.EVT_ABORTED, self._ended),
         ]
         try:
-            self._server = self._ae.start_server(
-                (settings.host, settings.port), block=False, evt_handlers=handlers
+            self._server = self._ae.make_server(
+                (settings.host, settings.port), evt_handlers=handlers, server_class=_Server
             )
         except OSError as error:
             where = f"{settings.host or 'all addresses'}, port {settings.port}"
             raise CTDenoiseError(f"{where}: cannot listen: {error.strerror or error}") from None
+        self._listening = threading.Thread(
+            target=self._server.serve_forever, name="listening", daemon=True
+        )
+        self._listening.start()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether associations can be had."""
+        return self._listening.is_alive()
 
     @property
     def open_associations(self) -> int:
@@ -96,8 +107,7 @@ class Receiver:
 
     def stop(self, grace: float) -> None:
         """Accept no more associations; those that are open have ``grace`` seconds to end."""
-        if self._server is not None:
-            self._server.shutdown()
+        self._server.shutdown()
         until = time.monotonic() + grace
         while any(one.is_established for one in self._ae.active_associations):
             if time.monotonic() > until:
@@ -242,6 +252,13 @@ class Receiver:
             )
         elif stored:
             LOG.info("%d objects from %s", stored, _caller(event))
+
+
+class _Server(ThreadedAssociationServer):
+    def shutdown(self) -> None:
+        """As above, without a list that only the threads of the library are in."""
+        TCPServer.shutdown(self)
+        self.server_close()
 
 
 def _caller(event: Event) -> str:

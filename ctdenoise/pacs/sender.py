@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +20,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.transport import AssociationSocket
 
 from ctdenoise.derived.dataset import IMPLEMENTATION_CLASS_UID
-from ctdenoise.pacs.objects import IMPLEMENTATION_VERSION
+from ctdenoise.pacs.objects import DUPLICATE_INSTANCE, IMPLEMENTATION_VERSION
 from ctdenoise.pacs.settings import Peer
 
 _ANSWER_SECONDS = 120.0
@@ -28,20 +28,27 @@ _ANSWER_SECONDS = 120.0
 
 _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _BROKEN_OFF = "BrokenOff"
+_UNREADABLE = "Unreadable"
 _TRANSIENT = 2
 """What a peer calls its rejection of an association if it may be asked again."""
+
+_Encoding = tuple[UID, UID]
+"""SOP class and transfer syntax."""
 
 
 @dataclass(frozen=True)
 class NotSent:
     """Why some of a series was not sent; ``kind`` is a class of failure, for counting.
 
-    ``blames_peer`` tells a peer that is away, which is no fault of the series.
+    ``blames_peer`` tells a peer that is away, which is no fault of the series; ``asked_peer``,
+    whether it was called at all; ``ends``, that no more can be sent in the association.
     """
 
     reason: str
     kind: str
     blames_peer: bool = False
+    asked_peer: bool = True
+    ends: bool = False
 
 
 class Sender:
@@ -71,35 +78,37 @@ class Sender:
         Returns:
             Why some were not sent; None if there was no problem.
         """
+        encodings, refused = _encodings(files)
+        if not encodings:
+            return replace(_together(refused), asked_peer=False) if refused else None
         try:
-            association = self._associate(files)
+            association = self._associate(set(encodings.values()))
         except OSError as error:
             return _away(f"cannot be reached: {error.strerror or error}", type(error).__name__)
         if isinstance(association, NotSent):
             return association
         self._association = association
-        refused: list[NotSent] = []
+        ended = False
         try:
-            for place, path in enumerate(files):
+            for place, (path, encoding) in enumerate(encodings.items()):
                 if stop.is_set():
                     break
-                problem = _send(association, path, place % 2**16)
+                problem = _send(association, path, encoding, place % 2**16)
                 if problem is None:
                     sent(path)
                     continue
                 refused.append(problem)
-                if problem.kind == _BROKEN_OFF:
+                ended = problem.ends
+                if ended:
                     break
         finally:
             self._association = None
             # That it was broken off is not known yet everywhere in it.
-            if refused and refused[-1].kind == _BROKEN_OFF:
+            if ended:
                 association.abort(block=False)
             else:
                 association.release()
-        if not refused:
-            return None
-        return NotSent(f"{len(refused)} objects: {refused[0].reason}", refused[0].kind)
+        return _together(refused) if refused else None
 
     def abort(self) -> None:
         """Wait no longer for an answer of the peer; from another thread."""
@@ -109,14 +118,13 @@ class Sender:
             # not be told to the thread that waits.
             association.dimse.msg_queue.put((None, None))
 
-    def _associate(self, files: Sequence[Path]) -> Association | NotSent:
-        encodings = {_encoding(path) for path in files}
+    def _associate(self, encodings: set[_Encoding]) -> Association | NotSent:
         # Everybody knows implicit little endian, and must offer it: PS3.5 section 10.1.
-        encodings |= {(sop_class, syntax) for sop_class, _ in encodings for syntax in _PLAIN}
+        plain = {(sop_class, syntax) for sop_class, _ in encodings for syntax in _PLAIN}
         association = self._ae.associate(
             self._peer.host,
             self._peer.port,
-            contexts=[build_context(*encoding) for encoding in sorted(encodings)],
+            contexts=[build_context(*encoding) for encoding in sorted(encodings | plain)],
             ae_title=self._peer.aet,
             evt_handlers=[(evt.EVT_CONN_OPEN, _set_up)],
         )
@@ -141,22 +149,44 @@ def _set_up(event: Event) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _send(association: Association, path: Path, message: int) -> NotSent | None:
-    encoding = _encoding(path)
+def _encodings(files: Sequence[Path]) -> tuple[dict[Path, _Encoding], list[NotSent]]:
+    """The encoding of each file that can be read, and why the others cannot."""
+    encodings: dict[Path, _Encoding] = {}
+    problems = []
+    for path in files:
+        try:
+            meta = read_file_meta_info(path)
+            encodings[path] = (meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+        except Exception as error:  # what is no DICOM fails in many ways
+            problems.append(_unreadable(error))
+    return encodings, problems
+
+
+def _send(
+    association: Association, path: Path, encoding: _Encoding, message: int
+) -> NotSent | None:
     as_it_is = any(
         (cx.abstract_syntax, cx.transfer_syntax[0]) == encoding
         for cx in association.accepted_contexts
     )
     try:
-        answer = association.send_c_store(path if as_it_is else _plain(path), msg_id=message)
+        content = path if as_it_is else _plain(path)
+    except Exception as error:  # decoders fail in many ways
+        return _unreadable(error)
+    try:
+        answer = association.send_c_store(content, msg_id=message)
     except ValueError:
         return NotSent("no presentation context for them", "NoContext")
     except RuntimeError:  # it ended before the object was begun
-        return NotSent("the association was broken off", _BROKEN_OFF)
+        return NotSent("the association was broken off", _BROKEN_OFF, ends=True)
+    except Exception as error:  # the file, of which some may have been sent already
+        return replace(_unreadable(error), ends=True)
     if "Status" not in answer:
-        return NotSent("the association was broken off, or there was no answer", _BROKEN_OFF)
-    # A warning tells that it was stored with a change: DICOM PS3.4 annex B.2.3.
-    if answer.Status == 0x0000 or answer.Status >> 12 == 0xB:
+        reason = "the association was broken off, or there was no answer"
+        return NotSent(reason, _BROKEN_OFF, ends=True)
+    # A warning tells that it was stored with a change: DICOM PS3.4 annex B.2.3. The same object
+    # always has the same UID: what the peer has already was sent, and its answer lost.
+    if answer.Status in (0x0000, DUPLICATE_INSTANCE) or answer.Status >> 12 == 0xB:
         return None
     return NotSent(f"refused with status {answer.Status:04X}", f"{answer.Status:04X}")
 
@@ -169,9 +199,13 @@ def _plain(path: Path) -> pydicom.Dataset:
     return dataset
 
 
-def _encoding(path: Path) -> tuple[UID, UID]:
-    meta = read_file_meta_info(path)
-    return meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
+def _together(problems: Sequence[NotSent]) -> NotSent:
+    return NotSent(f"{len(problems)} objects: {problems[0].reason}", problems[0].kind)
+
+
+def _unreadable(error: Exception) -> NotSent:
+    said = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return NotSent(f"cannot be read from the spool: {said}", _UNREADABLE)
 
 
 def _away(reason: str, kind: str) -> NotSent:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pydicom import Dataset
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.names import digest
+from ctdenoise.pacs.retrieved import retrieved_folder
 
 _SCHEMES = ("dicomweb+http", "dicomweb+https")
 _TOKEN = "CTDENOISE_DICOMWEB_TOKEN"
@@ -67,17 +67,19 @@ def uids_of(url: str) -> dict[str, str]:
 def fetched(url: str, output: Path) -> Iterator[Path]:
     """A folder below ``output`` with what :func:`fetch` retrieves, for as long as it is used.
 
+    What killed runs have left there is removed.
+
     Raises:
         CTDenoiseError: as :func:`fetch`, or the output folder cannot be written.
     """
     create_folder(output)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=".retrieved-", dir=output)
-    except OSError as error:
-        raise CTDenoiseError(f"{output}: cannot be written: {error.strerror}") from None
-    with folder as name:
-        fetch(url, Path(name))
-        yield Path(name)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(retrieved_folder(output))
+        except OSError as error:
+            raise _not_writable(error) from None
+        fetch(url, folder)
+        yield folder
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -127,7 +129,7 @@ def fetch(url: str, folder: Path) -> None:
         except requests.RequestException:
             raise _problem(source, "cannot be reached") from None
         except OSError as error:
-            raise CTDenoiseError(f"{folder}: cannot be written: {error.strerror}") from None
+            raise _not_writable(error) from None
         except Exception as error:  # what is no DICOM fails in many ways
             said = f"sends what cannot be read ({type(error).__name__})"
             raise _problem(source, said) from None
@@ -185,6 +187,11 @@ def _save(dataset: Dataset, folder: Path) -> bool:
     """Write an object; its name is a digest, for what a server says is no path."""
     dataset.save_as(folder / f"{digest(str(dataset.SOPInstanceUID))}.dcm")
     return True
+
+
+def _not_writable(error: OSError) -> CTDenoiseError:
+    said = error.strerror or type(error).__name__
+    return CTDenoiseError(f"the output folder cannot be written: {said}")
 
 
 def _problem(source: _Source, what: str) -> CTDenoiseError:

@@ -96,7 +96,7 @@ class Archive:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
         status = self.answer(dataset)
-        if status >> 12 in (0x0, 0xB):
+        if status == 0x0000 or status >> 12 == 0xB:
             self.got.append(dataset)
         return status
 

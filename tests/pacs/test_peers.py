@@ -190,3 +190,19 @@ def test_a_peer_that_does_not_answer_does_not_keep_the_node(
     assert not dead_letters(settings)
     wait_for(lambda: is_empty(settings))
     assert len({dataset.SOPInstanceUID for dataset in archive.of(source.uid)}) == 3
+
+
+def test_an_object_that_the_peer_has_already(node: Start, archive: Archive, series: Series) -> None:
+    def answer(dataset: Dataset) -> int:
+        archive.breaks_off = False
+        stored = {known.SOPInstanceUID for known in archive.got}
+        return 0x0111 if dataset.SOPInstanceUID in stored else 0x0000
+
+    # It stores the first, and the answer is lost.
+    archive.breaks_off, archive.answer = True, answer
+    settings = node()
+    source = series()
+    send(settings, source.datasets)
+    wait_for(lambda: dead_letters(settings) or (len(archive.got) == 3 and is_empty(settings)))
+    assert not dead_letters(settings)
+    assert len(archive.of(source.uid)) == 3

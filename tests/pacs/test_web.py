@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +19,9 @@ import pytest
 from ctdenoise.cli import main
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.settings import NodeSettings, Peer
-from ctdenoise.pacs.web import fetch
-from tests.conftest import Run, assert_one_line
-from tests.pacs.conftest import SmallSeries, free_port, send
+from ctdenoise.pacs.web import fetch, fetched
+from tests.conftest import ROOT, Run, assert_one_line
+from tests.pacs.conftest import SmallSeries, free_port, images, send, wait_for
 from tests.pacs.orthanc import DICOMWEB, binary, documented_command, running
 
 Series = Callable[..., SmallSeries]
@@ -128,6 +131,7 @@ class Server(BaseHTTPRequestHandler):
     kind = "text/html"
     body = b""
     missing = 0
+    holds: threading.Event | None = None
     asked: str | None = None
 
     def do_GET(self) -> None:
@@ -138,6 +142,8 @@ class Server(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(self.body) + self.missing))
         self.end_headers()
         self.wfile.write(self.body)
+        if self.holds is not None:
+            self.holds.wait(240)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -191,6 +197,60 @@ def test_a_connection_that_is_broken_off(server: tuple[type[Server], str], tmp_p
     handler.kind, handler.body, handler.missing = MULTIPART, b"--b\r\n\r\n", 1000
     with pytest.raises(CTDenoiseError, match="the connection was broken off"):
         fetch(f"dicomweb+http://{where}", tmp_path)
+
+
+def test_what_a_killed_run_retrieved_is_removed_by_the_next(
+    server: tuple[type[Server], str], series: Series, small_model: Path, tmp_path: Path
+) -> None:
+    handler, where = server
+    url, output = f"dicomweb+http://{where}", tmp_path / "out"
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n"
+    whole = b"\r\n".join(part + path.read_bytes() for path in series().files)
+    # A part that never ends comes after those, and is waited for.
+    handler.kind, handler.body = MULTIPART, whole + b"\r\n" + part + bytes(4 * 2**20)
+    handler.missing = 10**9
+    handler.holds = threading.Event()
+    command = [sys.executable, "-m", "ctdenoise", "run", "--input", url, "--output", output]
+    with subprocess.Popen([*map(str, command), "--model", str(small_model)], cwd=ROOT) as process:
+        try:
+            wait_for(lambda: len(images(output)) == 3 or process.poll() is not None)
+        finally:
+            process.kill()
+    handler.holds.set()
+    assert len(images(output)) == 3
+    (left,) = output.iterdir()
+    assert os.name != "posix" or left.stat().st_mode & 0o077 == 0
+
+    handler.body, handler.missing = whole + b"\r\n--b--\r\n", 0
+    with fetched(url, output) as used:
+        assert not left.exists()
+        with fetched(url, output) as other:
+            assert len(images(used)) == len(images(other)) == 3
+        assert len(images(used)) == 3
+    assert list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["tempfile.mkdtemp", "ctdenoise.pacs.web._save"])
+def test_an_output_that_cannot_be_written_is_said_without_its_path(
+    server: tuple[type[Server], str],
+    series: Series,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    handler, where = server
+    content = series(1).files[0].read_bytes()
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + content
+    handler.kind, handler.body = MULTIPART, part + b"\r\n--b--\r\n"
+    monkeypatch.setattr(what, full)
+    output = tmp_path / "DOE^JOHN"
+    with pytest.raises(CTDenoiseError) as raised, fetched(f"dicomweb+http://{where}", output):
+        pass
+    assert str(raised.value) == "the output folder cannot be written: No space left on device"
+    assert list(output.iterdir()) == []
 
 
 def test_a_token_from_the_environment(
