@@ -30,8 +30,8 @@ _PROFILE = "dicomfields_2026c"
 _PATIENT = 0x0010
 # The profile's table lacks what is rare; of these groups, and of these kinds, it goes as well.
 _OF_PATIENTS_AND_VISITS = frozenset({0x0008, 0x0032, 0x0038, 0x0040})
-_WORDS = frozenset({"AE", "AS", "CS", "LO", "LT", "OB", "OW", "SH", "ST", "UC", "UN", "UT"})
-_NAMES_AND_DATES = frozenset({"DA", "DT", "PN", "TM", "UR"})
+_WORDS = frozenset({"AE", "AS", "CS", "LO", "LT", "OB", "OW", "SH", "ST", "UC", "UT"})
+_NOWHERE = frozenset({"DA", "DT", "PN", "TM", "UN", "UR"})
 _CURVES_AND_OVERLAYS = frozenset({0x5000, 0x6000})
 # They say what the image, its maker or a code is.
 _KEPT = frozenset(
@@ -135,7 +135,7 @@ def _may_tell(tag: BaseTag, vr: str) -> bool:
         return True
     if keyword in _KEPT or (tag.group, tag.element) in _rules():
         return False
-    if vr in _NAMES_AND_DATES:
+    if vr in _NOWHERE:
         return True
     if tag.group == _PATIENT:
         return vr != "SQ"
