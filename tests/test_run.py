@@ -157,6 +157,24 @@ def test_our_own_output_is_not_denoised_again(
     assert "already denoised by ctdenoise" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--deidentify",)])
+def test_our_own_volume_is_not_denoised_again(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    volume(folder / "ct.nii.gz")
+    arguments = ("--output", folder, "--strength", 0.25, *more)
+    assert run(folder, *arguments) == 0
+    (written,) = folder.glob("series-*/*.nii.gz")
+    assert run(folder, *arguments, "--report", tmp_path / "r.json") == 0
+    report = report_of(tmp_path / "r.json")
+    assert len(report["series"]) == 1
+    assert [item["reason"] for item in report["left_out"]] == ["already denoised by ctdenoise"]
+    assert run(written) == 2
+    assert "already denoised by ctdenoise" in capsys.readouterr().err
+
+
 def test_file_cut_short_in_its_header_is_said(
     run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
