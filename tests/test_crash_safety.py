@@ -16,6 +16,7 @@ import pytest
 
 from ctdenoise.derived.lock import LOCK_NAME, FolderLock
 from ctdenoise.errors import CTDenoiseError
+from ctdenoise.unpacked import opened
 from tests.conftest import ROOT, Run
 from tests.made import make
 
@@ -80,25 +81,61 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
     lock.release()
 
 
+def zipped(folder: Path) -> Path:
+    """A zip beside a folder, of what is in it."""
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    return folder.with_suffix(".zip")
+
+
 def test_what_a_killed_run_unpacked_is_removed_by_the_next(
     run: Run, series_dir: Path, tmp_path: Path
 ) -> None:
     left, used = (tmp_path / "out" / f".unpacked-{name}" for name in ("left", "used"))
     for folder in (left, used):
-        (folder / "files").mkdir(parents=True)
-        (folder / LOCK_NAME).touch()
-        shutil.copy(series_dir / "1-12.dcm", folder / "files")
-    lock = FolderLock(used)
-    with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
-        for path in series_dir.iterdir():
-            archive.write(path, path.name)
-    assert run(tmp_path / "series.zip") == 0
-    assert not left.exists()
-    assert used.exists()
+        folder.mkdir(parents=True)
+        folder.with_name(f"{folder.name}{LOCK_NAME}").touch()
+        shutil.copy(series_dir / "1-12.dcm", folder)
+    lock = FolderLock(used, beside=True)
+    source = zipped(series_dir)
+    assert run(source) == 0
+    names = sorted(path.name for path in hidden(tmp_path / "out"))
+    assert names == [".unpacked-used", ".unpacked-used.lock"]
+    assert (used / "1-12.dcm").exists()
     lock.release()
-    assert run(tmp_path / "series.zip") == 0
+    assert run(source) == 0
     assert hidden(tmp_path / "out") == []
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 3
+
+
+def test_what_is_being_unpacked_is_left_by_a_run_that_begins(
+    run: Run, series_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    mkdir = os.mkdir
+
+    def mkdir_and_another_run(path: Path, *arguments: int, **more: int) -> None:
+        mkdir(path, *arguments, **more)
+        if Path(path).parent == tmp_path / "out" and Path(path).name.startswith(".unpacked-"):
+            with opened(series_dir, tmp_path / "out"):
+                seen.append(Path(path).stat().st_mode & 0o777)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_another_run)
+    assert run(zipped(series_dir)) == 0
+    assert seen == [0o700]
+    assert hidden(tmp_path / "out") == []
+
+
+@linux
+def test_a_zip_and_an_output_that_cannot_be_written_is_one_line(
+    run: Run, series_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in ("/sys", "/proc"):
+        assert run(zipped(series_dir), "--output", output) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the output folder cannot be written: " in line
+        assert "unexpected" not in line
 
 
 @linux

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.reliability import main
+import pytest
+
+from pipelines import reliability
+from pipelines.reliability import ROOT, main
 
 TESTS = '''"""What is tried."""
 import pytest
@@ -37,3 +40,14 @@ def test_document_is_made_of_what_tests_say(tmp_path: Path) -> None:
     ):
         assert line in said.splitlines(), line
     assert "<!--" not in said
+
+
+def test_a_test_that_is_not_there_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [test for test in reliability.TESTS if not (ROOT / test).exists()] == []
+    with pytest.raises(SystemExit) as ended:
+        main(["--output", str(tmp_path / "reliability.md"), "tests/nonesuch", "tests"])
+    assert ended.value.code == 2
+    assert "no such test: tests/nonesuch\n" in capsys.readouterr().err
+    assert not (tmp_path / "reliability.md").exists()

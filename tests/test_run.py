@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from pydicom.uid import JPEGLSLossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
 
 from ctdenoise import __version__
 from ctdenoise.file_names import named
@@ -157,6 +157,24 @@ def test_our_own_output_is_not_denoised_again(
     assert "already denoised by ctdenoise" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--deidentify",)])
+def test_our_own_volume_is_not_denoised_again(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    volume(folder / "ct.nii.gz")
+    arguments = ("--output", folder, "--strength", 0.25, *more)
+    assert run(folder, *arguments) == 0
+    (written,) = folder.glob("series-*/*.nii.gz")
+    assert run(folder, *arguments, "--report", tmp_path / "r.json") == 0
+    report = report_of(tmp_path / "r.json")
+    assert len(report["series"]) == 1
+    assert [item["reason"] for item in report["left_out"]] == ["already denoised by ctdenoise"]
+    assert run(written) == 2
+    assert "already denoised by ctdenoise" in capsys.readouterr().err
+
+
 def test_file_cut_short_in_its_header_is_said(
     run: Run, series_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,6 +311,25 @@ def test_lossless_output(run: Run, series_dir: Path, tmp_path: Path, syntax: str
         assert small.SOPInstanceUID == plain.SOPInstanceUID
         np.testing.assert_array_equal(small.pixel_array, plain.pixel_array)
         assert len(small.PixelData) < len(plain.PixelData)
+
+
+def test_another_transfer_syntax_is_written_where_files_are_there(
+    run: Run, series_dir: Path, tmp_path: Path
+) -> None:
+    assert run(series_dir) == 0
+    plain = outputs(tmp_path / "out")
+    written = sorted((tmp_path / "out").rglob("*.dcm"))
+    written[0].unlink()  # as if it had been interrupted
+    for name, syntax in (("rle", RLELossless), ("explicit", ExplicitVRLittleEndian)):
+        assert run(series_dir, "--transfer-syntax", name) == 0
+        again = outputs(tmp_path / "out")
+        assert [d.file_meta.TransferSyntaxUID for d in again] == [syntax] * 3
+        assert [d.SOPInstanceUID for d in again] == [d.SOPInstanceUID for d in plain]
+        for one, other in zip(plain, again, strict=True):
+            np.testing.assert_array_equal(one.pixel_array, other.pixel_array)
+        before = [path.stat().st_mtime_ns for path in written]
+        assert run(series_dir, "--transfer-syntax", name, "--overwrite") == 0
+        assert [path.stat().st_mtime_ns for path in written] == before
 
 
 def test_padding_comes_back_and_is_not_invented(run: Run, series_dir: Path, tmp_path: Path) -> None:

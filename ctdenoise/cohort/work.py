@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from ctdenoise.progress import Progress
 from ctdenoise.report import SeriesReport
 from ctdenoise.run import run_series, series_folder
 from ctdenoise.series import Found, Series, find
-from ctdenoise.series.archive import unpack
+from ctdenoise.unpacked import is_zip, unpacked
 
 
 class Work:
@@ -72,18 +71,11 @@ class Work:
 
     @contextmanager
     def _found(self, source: Path, name: str) -> Iterator[Found]:
-        if source.suffix.lower() != ".zip" or not source.is_file():
+        if not is_zip(source):
             yield find(source, without=self._job.output)
             return
-        # Always the same: what a worker that died has left there goes.
-        unpacked = self._job.output / f".unpacked-{name}"
-        shutil.rmtree(unpacked, ignore_errors=True)
-        unpacked.mkdir()
-        try:
-            unpack(source, unpacked)
-            yield find(unpacked)
-        finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
+        with unpacked(source, self._job.output, f"{name}-") as folder:
+            yield find(folder)
 
     def _series(self, task: Task, series: Series) -> Row:
         name, source = series_folder(series), digest(series)

@@ -246,9 +246,9 @@ def _set_file_meta(derived: Dataset) -> None:
 
 
 def _set_lossy(derived: Dataset, source: Dataset) -> None:
-    """Pixels that were once compressed with loss stay so, also where the source forgot to say."""
+    """Pixels that were once compressed with loss stay so, also where the source denies it."""
     syntax = getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax in _LOSSY and not derived.get("LossyImageCompression"):
+    if syntax in _LOSSY and derived.get("LossyImageCompression") != "01":
         derived.LossyImageCompression = "01"
         derived.LossyImageCompressionMethod = _LOSSY[syntax]
 

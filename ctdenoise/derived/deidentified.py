@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from ctdenoise import __version__
@@ -25,7 +25,26 @@ NO_DATE = datetime(1900, 1, 1)
 _NO_TIME = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 _OF_THE_STANDARD = "1.2.840.10008."
 _ACQUISITION_CONTEXT = (0x0040, 0x0555)
+_LUT_LABEL = (0x0040, 0x9210)
 _PROFILE = "dicomfields_2026c"
+_PATIENT = 0x0010
+# The profile's table lacks what is rare; of these groups, and of these kinds, it goes as well.
+_OF_PATIENTS_AND_VISITS = frozenset({0x0008, 0x0032, 0x0038, 0x0040})
+_WORDS = frozenset({"AE", "AS", "CS", "LO", "LT", "OB", "OW", "SH", "ST", "UC", "UT"})
+_NOWHERE = frozenset({"DA", "DT", "PN", "TM", "UN", "UR"})
+_CURVES_AND_OVERLAYS = frozenset({0x5000, 0x6000})
+# They say what the image, its maker or a code is.
+_KEPT = frozenset(
+    {
+        *("SpecificCharacterSet", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName"),
+        *("ConversionType", "PresentationIntentType", "SyntheticData", "FrameType"),
+        *("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique"),
+        *("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator", "CodeMeaning"),
+        *("CodingSchemeVersion", "ContextIdentifier", "ContextGroupExtensionFlag"),
+        *("MappingResource", "ValueType", "LossyImageCompressionRetired"),
+        *("QualityControlSubject", "AnatomicalOrientationType"),
+    }
+)
 _Rules = dict[tuple[int, ...], Callable[[Dataset, tuple[int, ...]], None]]
 
 
@@ -38,6 +57,9 @@ def deidentified(header: Dataset) -> Dataset:
 
     Raises:
         CTDenoiseError: the pixels are said to hold text, or an attribute has no dummy value.
+
+    What the profile does not name goes as well where it is unknown to the standard, or may tell
+    of the patient, the visit or a day.
 
     Source: DICOM PS3.15 annex E, by dicom-anonymizer.
     """
@@ -91,7 +113,7 @@ def _pseudonym(header: Dataset) -> str:
 
 
 def _apply_profile(dataset: Dataset) -> None:
-    """Do what the profile says to a dataset, not to the items in it."""
+    """Do what the profile says, and what it lacks, to a dataset, not to the items in it."""
     from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
 
     there = {(tag.group, tag.element) for tag in dataset.keys()}  # noqa: SIM118
@@ -101,13 +123,30 @@ def _apply_profile(dataset: Dataset) -> None:
         tag = (element.tag.group, element.tag.element)
         if element.VR in _NO_TIME and element.value and tag in wanted:
             element.value = _NO_TIME[element.VR]
+    for element in list(dataset):
+        if _may_tell(element.tag, element.VR):
+            del dataset[element.tag]
+
+
+def _may_tell(tag: BaseTag, vr: str) -> bool:
+    """Whether an element that is still there may tell of the patient."""
+    keyword = keyword_for_tag(tag)
+    if not keyword or tag.group & 0xFF00 in _CURVES_AND_OVERLAYS:
+        return True
+    if keyword in _KEPT or (tag.group, tag.element) in _rules():
+        return False
+    if vr in _NOWHERE:
+        return True
+    if tag.group == _PATIENT:
+        return vr != "SQ"
+    return tag.group in _OF_PATIENTS_AND_VISITS and vr in _WORDS
 
 
 @cache
 def _rules() -> _Rules:
     """What to do to which attribute; UIDs, in references as well, are done already."""
     from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-    from dicomanonymizer.simpledicomanonymizer import initialize_actions
+    from dicomanonymizer.simpledicomanonymizer import initialize_actions, replace
 
     tags: Any = dicom_anonymization_database_selector(_PROFILE)
     done = {*tags["U_TAGS"], *tags["X_Z_U_STAR_TAGS"]}
@@ -115,6 +154,7 @@ def _rules() -> _Rules:
     # Where the profile leaves the choice: items of dummy values would be of no standard.
     removable = {*tags["X_Z_TAGS"], *tags["X_D_TAGS"], *tags["X_Z_D_TAGS"]}
     rules |= {tag: _remove for tag in removable if dictionary_VR(tag) == "SQ"}
+    rules[_LUT_LABEL] = replace  # where it is there, it must be
     # Multi-frame CT must have it, with or without items.
     rules[_ACQUISITION_CONTEXT] = _remove_items
     return {tag: do for tag, do in rules.items() if tag not in done}

@@ -27,15 +27,17 @@ class FolderLock:
     nothing can be written, there is none.
 
     Args:
-        folder: it exists.
+        folder: it exists, unless the lock is beside it.
+        beside: the hidden file is not in the folder, but beside it, and may be there before it.
 
     Raises:
         CTDenoiseError: another process, or another run in this one, holds it.
         OSError: the folder cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_NAME
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
+        within = folder / LOCK_NAME
+        self._path = folder.with_name(f"{folder.name}{LOCK_NAME}") if beside else within
         self._file: int | None = None
         while self._file is None:
             try:

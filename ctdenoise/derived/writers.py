@@ -12,7 +12,7 @@ from typing import Protocol
 import nibabel
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ctdenoise.derived.file import DerivedFile
 from ctdenoise.derived.lock import open_folder
@@ -113,6 +113,7 @@ class DicomWriter:
         syntax: UID | None = None,
     ) -> None:
         self._syntax = syntax
+        self._encoding = syntax or ExplicitVRLittleEndian
         self._names = {
             instance.uid: file_name(place) for place, instance in enumerate(series.instances)
         }
@@ -132,7 +133,7 @@ class DicomWriter:
 
     def finished(self, instance: Instance) -> Iterator[HU | None]:
         path = self._path(instance)
-        if path in self._others or not path.exists() or not _is_whole(path, instance.frames):
+        if path in self._others or not path.exists() or not self._is_done(path, instance):
             return repeat(None, instance.frames)
         return (image.hu for image in read_frames(path))
 
@@ -173,6 +174,15 @@ class DicomWriter:
 
     def _path(self, instance: Instance) -> Path:
         return self._folder / self._names[instance.uid]
+
+    def _is_done(self, path: Path, instance: Instance) -> bool:
+        """Whether a file of ours is all there; cut short or in another syntax it is done again."""
+        try:
+            frames = sum(1 for _ in read_frames(path))
+            said = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
+        except (CTDenoiseError, OSError):
+            return False
+        return frames == instance.frames and said == self._encoding
 
     def _files_of_another_run(self) -> tuple[list[Path], list[Path]]:
         """Files named like ours that this run would not write, and those it would."""
@@ -279,11 +289,3 @@ def _instance_uid(path: Path) -> str:
     except (OSError, InvalidDicomError):
         return ""
     return str(header.get("SOPInstanceUID", ""))
-
-
-def _is_whole(path: Path, frames: int) -> bool:
-    """Whether a file of ours is all there; one that is cut short is written again."""
-    try:
-        return sum(1 for _ in read_frames(path)) == frames
-    except CTDenoiseError:
-        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ _RANGE_SAMPLE = 3
 """Slices that tell whether a volume can be in HU."""
 _LEAST_RANGE, _LUNG, _FAR = 50.0, -300.0, 1e5
 """HU: less between the lowest and the highest, or more of either, is no CT; air goes below lung."""
+_DENOISED = re.compile(rb"ctdenoise [\d.e-]+ [\d.]+, not a medical device")
+"""What a denoised volume of ours says in its header."""
 _MAX_INFLATION = 1032
 """What deflate can make of a byte."""
 
@@ -33,9 +36,12 @@ def find_volume(path: Path) -> Series | LeftOut:
         shape = image.shape
         dtype = image.get_data_dtype()
         start = int(image.dataobj.offset)
+        said = image.header["descrip"].tobytes()
         uid = _content_digest(path)
     except Exception as error:
         return LeftOut(path, f"not a readable NIfTI file ({type(error).__name__})")
+    if _DENOISED.match(said):
+        return LeftOut(path, "already denoised by ctdenoise")
     if len(shape) != 3 or min(shape) < 1:
         return LeftOut(path, f"not a volume of slices (shape {'x'.join(map(str, shape[:8]))})")
     if dtype.fields or dtype.kind not in "iuf":

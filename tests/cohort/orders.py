@@ -1,7 +1,8 @@
 """Loaded by the workers of the tests: a series does what a file with its UID orders.
 
 ``kill`` kills the worker, ``fail`` fails, ``fail once`` fails the first time, ``slow`` takes a
-second more. The files are in the folder that ORDERS names.
+second more, ``wait`` waits until the order is withdrawn. The files are in the folder that ORDERS
+names.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ def run_series(what: str, series: Any, *arguments: Any) -> SeriesReport:
         os.kill(os.getpid(), signal.SIGKILL)
     if said == "slow":
         time.sleep(1)
+    if said == "wait":
+        end = time.monotonic() + 120
+        while order.exists() and time.monotonic() < end:
+            time.sleep(0.05)
     if said.startswith("fail"):
         if said == "fail once":
             order.unlink()

@@ -217,6 +217,30 @@ def test_manifest(
     assert not list((tmp_path / "out").glob(".unpacked*"))
 
 
+def test_a_run_beside_it_leaves_what_a_worker_has_unpacked(
+    cohort: Cohort, run: Run, series: list[Path], order: Order, orders: Path, tmp_path: Path
+) -> None:
+    uid = order(series[0], "wait")
+    archive = zipped(series[0])
+    (tmp_path / "cohort.csv").write_text(f"path\n{archive}\n")
+    out = tmp_path / "out"
+
+    def run_beside() -> None:
+        try:
+            wait_for(lambda: list(out.glob("reports/.claims/series-*")))
+            (unpacked,) = (path for path in out.glob(".unpacked-*") if path.is_dir())
+            assert unpacked.stat().st_mode & 0o777 == 0o700
+            assert run(series[1]) == 0
+            assert len(list(unpacked.rglob("*.dcm"))) == 3
+        finally:
+            (orders / uid).unlink()
+
+    with running(run_beside):
+        assert cohort(tmp_path / "cohort.csv") == 0
+    assert not list(out.glob(".unpacked*"))
+    assert len(list(out.glob("series-*/*.dcm"))) == 6
+
+
 def test_series_that_kills_its_worker_spares_the_others_of_its_path(
     cohort: Cohort, series: list[Path], order: Order, tmp_path: Path
 ) -> None:

@@ -161,11 +161,17 @@ def test_lossy_compression_is_never_denied(source: Dataset) -> None:
     assert derived.BurnedInAnnotation == "YES"
 
 
+@pytest.mark.parametrize("said", [None, "", "00"])
 @pytest.mark.parametrize("deidentify", [False, True])
-def test_loss_that_the_source_forgot_to_say_is_said(source: Dataset, deidentify: bool) -> None:
+def test_loss_that_the_source_does_not_say_is_said(
+    source: Dataset, deidentify: bool, said: str | None
+) -> None:
     source.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    if said is not None:
+        source.LossyImageCompression = said
     derived = derive(source, provenance(deidentify=deidentify), WHEN)
     assert derived.LossyImageCompression == "01"
+    assert derived.LossyImageCompressionMethod == "ISO_10918_1"
 
 
 @pytest.mark.parametrize("deidentify", [False, True])

@@ -9,6 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 from nibabel.nifti1 import Nifti1Extension
+from pydicom import Dataset
+from pydicom.datadict import DicomDictionary, keyword_for_tag
+from pydicom.sequence import Sequence
 
 from tests.conftest import SAMPLE, Run
 from tests.derived.test_conformance import errors
@@ -101,3 +104,65 @@ def test_what_cannot_be_deidentified_is_not_written(
     assert run(path, "--deidentify", *more) in (1, 2)
     assert said in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+_GROUPS = (0x0008, 0x0010, 0x0032, 0x0038, 0x0040)
+_CANARIES = {
+    **dict.fromkeys(("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"), CANARY),
+    **dict.fromkeys(("OB", "OW", "UN"), CANARY.encode() + b" "),
+    **{
+        "CS": CANARY.upper(),
+        "AS": "099Y",
+        "DA": DATE,
+        "DT": f"{DATE}101112",
+        "UI": f"1.2.{DIGITS}",
+    },
+}
+# They say what the image, its maker or a code is.
+_KEPT = {
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "Manufacturer"),
+    *("ManufacturerModelName", "ConversionType", "PresentationIntentType", "SyntheticData"),
+    *("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator", "CodeMeaning"),
+    *("CodingSchemeVersion", "ContextIdentifier", "MappingResource", "ContextGroupExtensionFlag"),
+    *("FrameType", "PixelPresentation", "VolumetricProperties", "ValueType"),
+    *("VolumeBasedCalculationTechnique", "LossyImageCompressionRetired"),
+    *("QualityControlSubject", "AnatomicalOrientationType"),
+}
+
+
+def _canaries() -> Dataset:
+    """Each element of the groups that may tell of a patient, and some that nobody knows."""
+    full = Dataset()
+    for tag, (vr, *_) in DicomDictionary.items():
+        kept = keyword_for_tag(tag) in _KEPT
+        if tag >> 16 in _GROUPS and vr in _CANARIES and not kept:
+            full.add_new(tag, vr, _CANARIES[vr])
+    for tag in (0x00084445, 0x00104444, 0x00404444, 0x00229999, 0x60001500, 0x60020022):
+        full.add_new(tag, "LO", CANARY)
+    return full
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_element_that_may_tell_of_a_patient_is_left(
+    run: Run, tmp_path: Path, nested: bool
+) -> None:
+    (path,) = make("series", tmp_path / "in", 1).iterdir()
+    dataset = pydicom.dcmread(path)
+    full = _canaries()
+    if nested:
+        full.AnatomicRegionSequence = Sequence([_canaries()])
+        dataset.AnatomicRegionSequence = Sequence([full])
+    else:
+        dataset.update(full)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path, enforce_file_format=True)
+    for mark in (CANARY, CANARY.upper(), DIGITS, DATE, "099Y"):
+        assert mark.encode() in path.read_bytes()
+    assert run(path, "--strength", 0, "--deidentify") == 0
+    (written,) = (tmp_path / "out").rglob("*.dcm")
+    derived = pydicom.dcmread(written)
+    marks = (CANARY, CANARY.upper(), DIGITS, DATE, "099Y")
+    left = [f"{e.tag} {e.name}" for e in derived.iterall() if any(m in str(e.value) for m in marks)]
+    assert not left
+    assert not any(mark.encode() in written.read_bytes() for mark in marks)
+    assert "AnatomicRegionSequence" in derived or not nested
