@@ -32,22 +32,22 @@ class Setting:
     @property
     def rounds(self) -> Rounds:
         """Of what takes parts of a second."""
-        return Rounds(0, 2) if self.quick else Rounds(2, 9)
+        return Rounds(0, 2) if self.quick else Rounds(2, 7)
 
     @property
     def runs(self) -> Rounds:
         """Of whole commands, each a process of its own."""
-        return Rounds(0, 1) if self.quick else Rounds(1, 5)
+        return Rounds(0, 1) if self.quick else Rounds(1, 3)
 
     @property
     def whole_runs(self) -> int:
         """Of runs over a whole series."""
-        return 1 if self.quick else 3
+        return 1 if self.quick else 2
 
     @property
     def memory_runs(self) -> Rounds:
         """Of runs whose memory is looked at, which differs little."""
-        return Rounds(0, 1) if self.quick else Rounds(0, 3)
+        return Rounds(0, 1) if self.quick else Rounds(0, 2)
 
     @property
     def env(self) -> dict[str, str]:

@@ -56,6 +56,7 @@ NOT_RUN = {
     "holoscan package": "needs a container engine",
     "python docker/map": "needs packages of MONAI Deploy, which are large",
     "python -m pipelines.cohort_slurm": "needs Slurm; tests/cohort/test_slurm.py has stand-ins",
+    "python -m pipelines.compare_widths": "trains five networks, for half an hour",
     "python -m pipelines.compare_encoders": "trains five networks, for an hour and more",
     "torchrun": "tests/training trains in two processes",
     "dask scheduler": "serves; with the cohort that needs it",
