@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctdenoise.derived.lock import FolderLock
 from ctdenoise.errors import CTDenoiseError
 
 _PREFIX = ".retrieved-"
+_FILES = "files"
 
 
 @contextmanager
@@ -29,14 +30,12 @@ def retrieved_folder(output: Path) -> Iterator[Path]:
     for left in output.glob(f"{_PREFIX}*"):
         _remove_if_left(left)
     folder, lock = _locked(output)
-    files = folder / "files"
+    files = folder / _FILES
     try:
         files.mkdir()
         yield files
     finally:
-        shutil.rmtree(files, ignore_errors=True)
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, lock)
 
 
 def _locked(output: Path) -> tuple[Path, FolderLock]:
@@ -53,5 +52,16 @@ def _remove_if_left(folder: Path) -> None:
         lock = FolderLock(folder)
     except (CTDenoiseError, OSError):  # another run uses it, or has just removed it
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: FolderLock) -> None:
+    """Remove a folder that is locked.
+
+    The file of the lock goes last, and the folder only if it is empty then: it may be another
+    run's by now.
+    """
+    shutil.rmtree(folder / _FILES, ignore_errors=True)
     lock.release()
+    with suppress(OSError):
+        folder.rmdir()
