@@ -27,8 +27,7 @@ def retrieved_folder(output: Path) -> Iterator[Path]:
     Raises:
         OSError: the output folder cannot be written.
     """
-    for left in output.glob(f"{_PREFIX}*"):
-        _remove_if_left(left)
+    remove_left(output)
     folder, lock = _locked(output)
     files = folder / _FILES
     try:
@@ -36,6 +35,12 @@ def retrieved_folder(output: Path) -> Iterator[Path]:
         yield files
     finally:
         _remove(folder, lock)
+
+
+def remove_left(output: Path) -> None:
+    """Remove what killed runs have left in ``output``, which may not be there."""
+    for left in output.glob(f"{_PREFIX}*"):
+        _remove_if_left(left)
 
 
 def _locked(output: Path) -> tuple[Path, FolderLock]:

@@ -222,8 +222,11 @@ def test_what_a_killed_run_retrieved_is_removed_by_the_next(
     assert os.name != "posix" or left.stat().st_mode & 0o077 == 0
 
     handler.body, handler.missing = whole + b"\r\n--b--\r\n", 0
+    # Also by one that retrieves nothing.
+    nothing = ["run", "--input", str(tmp_path / "nothing"), "--output", str(output)]
+    assert main(nothing) == 2
+    assert not left.exists()
     with fetched(url, output) as used:
-        assert not left.exists()
         with fetched(url, output) as other:
             assert len(images(used)) == len(images(other)) == 3
         assert len(images(used)) == 3
