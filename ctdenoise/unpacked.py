@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ctdenoise.derived.lock import LOCK_NAME, FolderLock
-from ctdenoise.errors import CTDenoiseError
 from ctdenoise.series.archive import unpack
-
-_PREFIX = ".unpacked-"
+from ctdenoise.temporary import UNPACKED, not_writable, remove_left, temporary_folder
 
 
 @contextmanager
@@ -23,15 +18,14 @@ def opened(source: Path, output: Path) -> Iterator[Path]:
         CTDenoiseError: the zip cannot be unpacked, or the output folder cannot be written.
     """
     if not is_zip(source):
-        _remove_left(output, "")
+        remove_left(output, UNPACKED)
         yield source
         return
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(unpacked(source, output))
         except OSError as error:
-            said = f"the output folder cannot be written: {error.strerror}"
-            raise CTDenoiseError(said) from None
+            raise not_writable(error) from None
         yield folder
 
 
@@ -44,8 +38,6 @@ def is_zip(source: Path) -> bool:
 def unpacked(source: Path, output: Path, name: str = "") -> Iterator[Path]:
     """A new folder below ``output`` with what is in a zip, which only its user may read.
 
-    Its lock is beside it, and there before and after it, so that no other run removes it.
-
     Args:
         source: the zip.
         output: an existing folder.
@@ -55,30 +47,6 @@ def unpacked(source: Path, output: Path, name: str = "") -> Iterator[Path]:
         CTDenoiseError: the zip cannot be unpacked.
         OSError: no folder can be made.
     """
-    _remove_left(output, name)
-    folder = output / f"{_PREFIX}{name}{secrets.token_hex(8)}"
-    lock = FolderLock(folder, beside=True)
-    try:
-        folder.mkdir(mode=0o700)
-        try:
-            unpack(source, folder)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        lock.release()
-
-
-def _remove_left(output: Path, name: str) -> None:
-    left = {path.name.removesuffix(LOCK_NAME) for path in output.glob(f"{_PREFIX}{name}*")}
-    for folder in left:
-        _remove_unless_held(output / folder)
-
-
-def _remove_unless_held(folder: Path) -> None:
-    try:
-        lock = FolderLock(folder, beside=True)
-    except (CTDenoiseError, OSError):  # another run reads it, or has just removed it
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    lock.release()
+    with temporary_folder(output, f"{UNPACKED}{name}") as folder:
+        unpack(source, folder)
+        yield folder

@@ -98,9 +98,9 @@ def _input(text: str, output: Path) -> tuple[AbstractContextManager[Path], dict[
     Raises:
         CTDenoiseError: it names nothing that there is, or could be.
     """
-    from ctdenoise.pacs.retrieved import remove_left
+    from ctdenoise.temporary import RETRIEVED, remove_left
 
-    remove_left(output)
+    remove_left(output, RETRIEVED)
     path = Path(text)
     if path.exists():
         return nullcontext(path), {}

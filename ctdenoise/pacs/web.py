@@ -16,7 +16,7 @@ from pydicom import Dataset
 from ctdenoise.derived.atomic import create_folder
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.names import digest
-from ctdenoise.pacs.retrieved import retrieved_folder
+from ctdenoise.temporary import RETRIEVED, not_writable, temporary_folder
 
 _SCHEMES = ("dicomweb+http", "dicomweb+https")
 _TOKEN = "CTDENOISE_DICOMWEB_TOKEN"
@@ -75,9 +75,9 @@ def fetched(url: str, output: Path) -> Iterator[Path]:
     create_folder(output)
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(retrieved_folder(output))
+            folder = stack.enter_context(temporary_folder(output, RETRIEVED))
         except OSError as error:
-            raise _not_writable(error) from None
+            raise not_writable(error) from None
         fetch(url, folder)
         yield folder
 
@@ -129,7 +129,7 @@ def fetch(url: str, folder: Path) -> None:
         except requests.RequestException:
             raise _problem(source, "cannot be reached") from None
         except OSError as error:
-            raise _not_writable(error) from None
+            raise not_writable(error) from None
         except Exception as error:  # what is no DICOM fails in many ways
             said = f"sends what cannot be read ({type(error).__name__})"
             raise _problem(source, said) from None
@@ -187,11 +187,6 @@ def _save(dataset: Dataset, folder: Path) -> bool:
     """Write an object; its name is a digest, for what a server says is no path."""
     dataset.save_as(folder / f"{digest(str(dataset.SOPInstanceUID))}.dcm")
     return True
-
-
-def _not_writable(error: OSError) -> CTDenoiseError:
-    said = error.strerror or type(error).__name__
-    return CTDenoiseError(f"the output folder cannot be written: {said}")
 
 
 def _problem(source: _Source, what: str) -> CTDenoiseError:

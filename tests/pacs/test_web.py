@@ -17,6 +17,7 @@ import pydicom
 import pytest
 
 from ctdenoise.cli import main
+from ctdenoise.derived.lock import LOCK_NAME
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.settings import NodeSettings, Peer
 from ctdenoise.pacs.web import fetch, fetched
@@ -218,7 +219,8 @@ def test_what_a_killed_run_retrieved_is_removed_by_the_next(
             process.kill()
     handler.holds.set()
     assert len(images(output)) == 3
-    (left,) = output.iterdir()
+    left, lock = sorted(output.iterdir())
+    assert lock.name == f"{left.name}{LOCK_NAME}"
     assert os.name != "posix" or left.stat().st_mode & 0o077 == 0
 
     handler.body, handler.missing = whole + b"\r\n--b--\r\n", 0
@@ -233,7 +235,7 @@ def test_what_a_killed_run_retrieved_is_removed_by_the_next(
     assert list(output.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["tempfile.mkdtemp", "ctdenoise.pacs.web._save"])
+@pytest.mark.parametrize("what", ["ctdenoise.temporary.FolderLock", "ctdenoise.pacs.web._save"])
 def test_an_output_that_cannot_be_written_is_said_without_its_path(
     server: tuple[type[Server], str],
     series: Series,
