@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -50,6 +51,11 @@ def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
     while not what():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.05)
+
+
+def full(*_: object, **__: object) -> None:
+    """In the place of what writes: the disk is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def images(folder: Path) -> list[str]:

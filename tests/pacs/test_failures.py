@@ -24,6 +24,7 @@ from tests.pacs.conftest import (
     Start,
     dead_letters,
     free_port,
+    full,
     reason_of,
     send,
     wait_for,
@@ -110,9 +111,6 @@ def test_a_disk_that_is_full(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     settings = node()
     source = series()
     with monkeypatch.context() as patched:

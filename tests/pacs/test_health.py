@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import socket
 import struct
 import sys
@@ -13,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.pacs.conftest import Archive, SmallSeries, Start, get, send, wait_for
+from tests.pacs.conftest import Archive, SmallSeries, Start, full, get, send, wait_for
 
 Series = Callable[..., SmallSeries]
 
@@ -52,9 +50,6 @@ def test_a_fault_in_an_answer_is_one_line(
 def test_denoising_that_fails_at_every_turn(
     node: Start, archive: Archive, series: Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     settings = node()
     source = series()
     with monkeypatch.context() as patched:

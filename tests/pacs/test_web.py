@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ from ctdenoise.errors import CTDenoiseError
 from ctdenoise.pacs.settings import NodeSettings, Peer
 from ctdenoise.pacs.web import fetch, fetched
 from tests.conftest import ROOT, Run, assert_one_line
-from tests.pacs.conftest import SmallSeries, free_port, images, send, wait_for
+from tests.pacs.conftest import SmallSeries, free_port, full, images, send, wait_for
 from tests.pacs.orthanc import DICOMWEB, binary, documented_command, running
 
 Series = Callable[..., SmallSeries]
@@ -243,9 +242,6 @@ def test_an_output_that_cannot_be_written_is_said_without_its_path(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     handler, where = server
     content = series(1).files[0].read_bytes()
     part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + content
