@@ -93,6 +93,7 @@ def written_down(network: nn.Module, images: Images) -> Job:
 def ours(model: Any, images: Images, *, backend: str, precision: Any, threads: int) -> Job:
     """A model on a backend, on one batch."""
     from ctdenoise.backends import open_backend
+    from ctdenoise.backends.base import SAVINGS
 
     compute = open_backend(
         model, backend=backend, device="cpu", precision=precision, threads=threads
@@ -101,7 +102,7 @@ def ours(model: Any, images: Images, *, backend: str, precision: Any, threads: i
     def operations() -> list[int]:
         parts = 1 if precision == "fp32" else 2
         batch = torch.from_numpy(images[:, None]).expand(-1, parts, -1, -1)
-        return [flop(model.folded(parts=parts), batch)]
+        return [flop(model.folded(parts=parts, savings=SAVINGS[precision]), batch)]
 
     return Job(
         lambda: [_seconds(lambda: compute(images))], operations, lambda: np.array(compute(images))

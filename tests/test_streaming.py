@@ -63,17 +63,13 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-PEAKS = """
+PEAK = """
 import re, sys
 from pathlib import Path
 from ctdenoise.cli import main
-model, *runs = sys.argv[1:]
-for source, output in zip(runs[::2], runs[1::2]):
-    arguments = ["--input", source, "--output", output, "--model", model]
-    arguments += ["--device", "cpu", "--threads", "1"]
-    assert main(["run", *arguments]) == 0
-    # Not of getrusage: that begins with the peak of the process which started this one.
-    print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+assert main(["run", *sys.argv[1:], "--device", "cpu", "--threads", "1"]) == 0
+# Not of getrusage: that begins with the peak of the process which started this one.
+print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
@@ -81,14 +77,17 @@ for source, output in zip(runs[::2], runs[1::2]):
 def test_memory_does_not_grow_with_the_slices(tmp_path: Path, small_model: Path, kind: str) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc to tell the peak of memory")
-    runs: list[Path] = []
-    for count in (40, 400):
-        runs += [make(kind, tmp_path / str(count), count, side=128), tmp_path / f"out{count}"]
-    command = [sys.executable, "-c", PEAKS, str(small_model), *map(str, runs)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    few, many = map(int, said.stdout.split())
-    assert many < 1.1 * few
+
+    def peak(count: int) -> int:
+        source = make(kind, tmp_path / str(count), count, side=128)
+        options = ["--input", source, "--output", tmp_path / f"out{count}", "--model", small_model]
+        command = [sys.executable, "-c", PEAK, *map(str, options)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return int(said.stdout)
+
+    peak(3)  # converts the network, which takes more memory than any slices
+    assert peak(400) < 1.1 * peak(40)
     assert len(files(tmp_path / "out400")) == (400 if kind == "series" else 1)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 from platformdirs import user_cache_path
 
-from ctdenoise.backends.base import Device, Images, Precision
+from ctdenoise.backends.base import SAVINGS, Device, Images, Precision
 from ctdenoise.models.files import LoadedModel
 from ctdenoise.slices import halves, with_margins
 
@@ -45,6 +45,7 @@ class OpenVINOBackend:
         self, model: LoadedModel, *, precision: Precision, threads: int | None = None
     ) -> None:
         self._parts = 1 if precision == "fp32" else 2
+        savings = SAVINGS[precision]
         self._core = openvino.Core()
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -52,7 +53,7 @@ class OpenVINOBackend:
         }
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._graph = _graph(self._core, model, self._parts)
+        self._graph = _graph(self._core, model, self._parts, savings)
         self._busy = Lock()
         self._compiled = lru_cache(_SHAPES_KEPT)(self._compile)
 
@@ -74,30 +75,35 @@ class OpenVINOBackend:
         return self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
 
 
-def _graph(core: Any, model: LoadedModel, parts: int) -> Any:
+def _graph(core: Any, model: LoadedModel, parts: int, savings: int) -> Any:
     """The graph of a model, from the cache or converted anew."""
-    spec = find_spec("ctdenoise.networks.folded")
-    assert spec is not None
-    assert spec.origin is not None
-    code = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+    code = hashlib.sha256(b"".join(map(_source, ("folded", "winograd")))).hexdigest()[:8]
     version = openvino.__version__.split("-")[0]
     folder = user_cache_path("ctdenoise") / "openvino"
-    kept = folder / f"{model.digest[:24]}-{parts}-{code}-{version}"
+    kept = folder / f"{model.digest[:24]}-{parts}{savings}-{code}-{version}"
     if _is_whole(kept):
         return core.read_model(kept / "graph.xml")
-    graph = _convert(model, parts)
+    graph = _convert(model, parts, savings)
     with suppress(OSError):  # a cache that cannot be written only costs time
         _keep(graph, kept)
     return graph
 
 
-def _convert(model: LoadedModel, parts: int) -> Any:
+def _source(module: str) -> bytes:
+    """What is written in a module of the networks, which need not be imported for it."""
+    spec = find_spec(f"ctdenoise.networks.{module}")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_bytes()
+
+
+def _convert(model: LoadedModel, parts: int, savings: int) -> Any:
     import torch
 
     example = torch.zeros(1, parts, 64, 64)
     with torch.inference_mode():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            model.folded(parts=parts), example, check_trace=False
+            model.folded(parts=parts, savings=savings), example, check_trace=False
         )
         return openvino.convert_model(traced, example_input=example, input=[1, parts, -1, -1])
 

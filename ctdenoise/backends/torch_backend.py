@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ctdenoise.backends.base import Device, Images, Precision
+from ctdenoise.backends.base import SAVINGS, Device, Images, Precision
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.models.files import LoadedModel
 from ctdenoise.slices import with_margins
@@ -44,7 +44,8 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)
         self._dtype = _DTYPES.get(precision)
-        network = model.folded(parts=2 if self._dtype else 1)
+        savings = SAVINGS[precision] if self.device.type == "cpu" else 0
+        network = model.folded(parts=2 if self._dtype else 1, savings=savings)
         self._network = network.to(self._on, dtype=self._dtype)
         self._run: Callable[[torch.Tensor], torch.Tensor] = self._infer
         self.batch_size = 1

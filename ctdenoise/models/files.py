@@ -44,7 +44,7 @@ class LoadedModel:
             network = _denoiser(DenoiserShape.of(self.tensors), self.card)
         return _filled(network, self.tensors)
 
-    def folded(self, *, parts: int = 1) -> nn.Module:
+    def folded(self, *, parts: int = 1, savings: int = 0) -> nn.Module:
         """The same function of gray images (N, parts, H, W) in fewer operations, for inference.
 
         In channels last, the faster layout on CPUs as on GPUs.
@@ -55,9 +55,11 @@ class LoadedModel:
 
         tensors = {name: torch.from_numpy(array) for name, array in self.tensors.items()}
         if _DNCNN in tensors:
-            network: nn.Module = FoldedDnCNN(tensors, parts=parts)
+            network: nn.Module = FoldedDnCNN(tensors, parts=parts, savings=savings)
         else:
-            network = FoldedDenoiser(tensors, residual=self.card.residual, parts=parts)
+            network = FoldedDenoiser(
+                tensors, residual=self.card.residual, parts=parts, savings=savings
+            )
         return network.eval().to(memory_format=torch.channels_last)
 
 

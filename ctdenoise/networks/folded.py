@@ -1,7 +1,8 @@
 """The same function as a denoiser's, in fewer operations: for inference on gray slices.
 
 BatchNorm becomes part of the convolution before it. What makes three channels of one, and the mean
-that makes one of three, become part of the convolutions after and before them. Only PyTorch is
+that makes one of three, become part of the convolutions after and before them. Convolutions of many
+channels can be done in fewer multiplications (:mod:`ctdenoise.networks.winograd`). Only PyTorch is
 needed, neither MONAI nor open_clip: a run starts sooner.
 """
 
@@ -13,19 +14,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ctdenoise.networks.winograd import Winograd, convolution
+
 Tensors = Mapping[str, torch.Tensor]
 
 _EPSILON = 1e-5
 """Of BatchNorm, PyTorch's default."""
 
-_COARSE = (0, 1)
-"""Levels of the decoder at which it pays to convolve before the upsampling."""
+_LEAST_CHANNELS = 32
+"""From which on fewer multiplications are worth what is done to the image before and after them."""
 
-_BELOW = {
-    "decoder.blocks.0": "decoder.bottom.2.weight",
-    "decoder.blocks.1": "decoder.blocks.0.2.weight",
-}
-"""What makes the channels that a level gets from the level below it."""
+_MANY_CHANNELS = 512
+"""From which on that holds in both directions at once."""
+
+_TILE = 4
+"""Rows and columns of the last result that are computed together."""
+
+_STEM_STRIDES = {1: 2, 2: 1, 3: 1}
 
 
 class FoldedDenoiser(nn.Module):
@@ -38,44 +43,47 @@ class FoldedDenoiser(nn.Module):
         residual: it predicts the noise.
         parts: the image is given as so many channels, whose sum it is. In a format of few bits,
             two hold what one cannot: a rounded image, and what that lacks.
+        savings: directions of the image in which multiplications may be saved, up to two.
     """
 
-    def __init__(self, tensors: Tensors, *, residual: bool, parts: int = 1) -> None:
+    def __init__(
+        self, tensors: Tensors, *, residual: bool, parts: int = 1, savings: int = 0
+    ) -> None:
         super().__init__()
         self.residual = residual
         self.parts = parts
         gray = tensors.get("first.weight", torch.ones(3, 1, 1, 1))
-        first, *others = (
-            _folded(tensors, f"encoder.conv{i}", f"encoder.bn{i}", stride=2 if i == 1 else 1)
-            for i in (1, 2, 3)
+        top, head = "decoder.blocks.3.0.weight", "encoder.conv1.weight"
+        tensors = {
+            **tensors,
+            head: _from_gray(tensors[head], gray, parts),
+            top: torch.cat(
+                [tensors[top][:, :-3], _from_gray(tensors[top][:, -3:], gray, parts)], dim=1
+            ),
+        }
+        make = _Convolutions(tensors, savings)
+        self.stem = nn.Sequential(
+            *(
+                make.folded(f"encoder.conv{i}", f"encoder.bn{i}", _STEM_STRIDES[i])
+                for i in (1, 2, 3)
+            )
         )
-        head = _from_gray(first.weight, gray, parts)
-        first = _conv(head, first.bias, padding=1, stride=2)
-        self.stem = nn.ModuleList([first, *others])
         self.stages = nn.ModuleList(
             nn.Sequential(
                 *(
-                    _Bottleneck(tensors, f"encoder.layer{stage}.{i}", stride=_stride(stage, i))
+                    _Bottleneck(make, f"encoder.layer{stage}.{i}", stride=_stride(stage, i))
                     for i in range(_count(tensors, f"encoder.layer{stage}."))
                 )
             )
             for stage in (1, 2, 3)
         )
-        self.bottom = _block(tensors, "decoder.bottom")
-        top = tensors["decoder.blocks.3.0.weight"]
-        top = torch.cat([top[:, :-3], _from_gray(top[:, -3:], gray, parts)], dim=1)
-        tensors = {**tensors, "decoder.blocks.3.0.weight": top}
-        self.levels = nn.ModuleList(
-            (_CoarseLevel if i in _COARSE else _Level)(tensors, f"decoder.blocks.{i}")
-            for i in range(4)
-        )
-        self.last = _conv(tensors["decoder.last.weight"].mean(0, keepdim=True), padding=1)
+        self.bottom = make.block("decoder.bottom")
+        self.levels = nn.ModuleList(make.block(f"decoder.blocks.{i}") for i in range(4))
+        self.last = _InTiles(tensors["decoder.last.weight"].mean(0, keepdim=True))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Denoise ``image`` (B, parts, H, W) to (B, 1, H, W); H and W are multiples of 16."""
-        x = image
-        for conv in self.stem:
-            x = F.relu(conv(x))
+        x = self.stem(image)
         skips = [image, x]
         x = F.avg_pool2d(x, 2)
         for stage in self.stages:
@@ -83,99 +91,122 @@ class FoldedDenoiser(nn.Module):
             skips.append(x)
         x = self.bottom(skips.pop())
         for level in self.levels:
-            x = level(x, skips.pop())
+            x = level(torch.cat([_upsample(x), skips.pop()], dim=1))
         output: torch.Tensor = self.last(x)
         return _summed(image, self.parts) - output if self.residual else output
 
 
 class FoldedDnCNN(nn.Module):
-    """:class:`~ctdenoise.networks.DnCNN` from its tensors; ``parts`` as above."""
+    """:class:`~ctdenoise.networks.DnCNN` from its tensors; ``parts`` and ``savings`` as above."""
 
-    def __init__(self, tensors: Tensors, *, parts: int = 1) -> None:
+    def __init__(self, tensors: Tensors, *, parts: int = 1, savings: int = 0) -> None:
         super().__init__()
         self.parts = parts
+        make = _Convolutions(tensors, savings)
         convs = sorted(
             int(name.split(".")[1]) for name, tensor in tensors.items() if tensor.ndim == 4
         )
-        first, *middle, last = (f"noise.{i}" for i in convs)
-        channels = tensors[f"{first}.weight"].shape[1]
-        head = _from_gray(tensors[f"{first}.weight"], torch.ones(channels, 1, 1, 1), parts)
-        layers = [_conv(head, tensors[f"{first}.bias"], padding=1), nn.ReLU()]
-        for name in middle:
-            norm = f"noise.{int(name.split('.')[1]) + 1}"
-            layers += [_folded(tensors, name, norm), nn.ReLU()]
-        tail = tensors[f"{last}.weight"].mean(0, keepdim=True)
-        layers.append(_conv(tail, tensors[f"{last}.bias"].mean(0, keepdim=True), padding=1))
-        self.noise = nn.Sequential(*layers)
+        first, *middle, last = convs
+        weight, bias = tensors[f"noise.{first}.weight"], tensors[f"noise.{first}.bias"]
+        weight = _from_gray(weight, torch.ones(weight.shape[1], 1, 1, 1), parts)
+        weight_out, bias_out = (
+            tensors[f"noise.{last}.{kind}"].mean(0, keepdim=True) for kind in ("weight", "bias")
+        )
+        self.noise = nn.Sequential(
+            make.conv(weight, bias, activation=nn.ReLU()),
+            *(make.folded(f"noise.{i}", f"noise.{i + 1}") for i in middle),
+            _InTiles(weight_out, bias_out),
+        )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Denoise ``image`` (B, parts, H, W) to (B, 1, H, W)."""
+        """Denoise ``image`` (B, parts, H, W) to (B, 1, H, W); H and W are multiples of 4."""
         denoised: torch.Tensor = _summed(image, self.parts) - self.noise(image)
         return denoised
 
 
-class _Level(nn.Module):
-    """A level of the decoder: upsample, concatenate the finer feature, convolve."""
+class _Convolutions:
+    """Makes convolutions of a network's tensors, each in as few multiplications as is worth it."""
 
-    def __init__(self, tensors: Tensors, name: str) -> None:
-        super().__init__()
-        self.block = _block(tensors, name)
+    def __init__(self, tensors: Tensors, savings: int) -> None:
+        self.tensors = tensors
+        self._savings = savings
 
-    def forward(self, x: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.block(torch.cat([_upsample(x), feature], dim=1))
-        return output
+    def folded(
+        self, conv: str, norm: str, stride: int = 1, *, activation: nn.Module | None = None
+    ) -> nn.Module:
+        """A convolution with the BatchNorm after it, which is in eval mode; then, ReLU."""
+        tensors = self.tensors
+        mean, variance = tensors[f"{norm}.running_mean"], tensors[f"{norm}.running_var"]
+        scale = tensors[f"{norm}.weight"] / torch.sqrt(variance + _EPSILON)
+        weight = tensors[f"{conv}.weight"] * scale[:, None, None, None]
+        bias = tensors[f"{norm}.bias"] - mean * scale
+        return self.conv(weight, bias, stride, activation=activation or nn.ReLU())
 
+    def block(self, name: str) -> nn.Sequential:
+        """A block of the decoder."""
+        weights = (self.tensors[f"{name}.{i}.weight"] for i in (0, 2))
+        return nn.Sequential(
+            *(self.conv(weight, activation=nn.LeakyReLU(0.2)) for weight in weights)
+        )
 
-class _CoarseLevel(nn.Module):
-    """The same in fewer operations, where a level has many channels.
-
-    Interpolation is linear, so that what is done to channels alone may be done before it, to a
-    quarter of the pixels: the first convolution becomes one of 1 x 1 for each of its nine taps,
-    whose results are upsampled, moved, and added.
-    """
-
-    def __init__(self, tensors: Tensors, name: str) -> None:
-        super().__init__()
-        weight = tensors[f"{name}.0.weight"]
-        below = tensors[_BELOW[name]].shape[0]
-        taps = weight[:, :below].permute(2, 3, 0, 1).reshape(-1, below, 1, 1)
-        self.taps = _conv(taps, padding=0)
-        self.feature = _conv(weight[:, below:], padding=1)
-        self.rest = _block(tensors, name)[1:]
-
-    def forward(self, x: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        y = self.feature(feature)
-        height, width = feature.shape[-2:]
-        moved = F.pad(_upsample(self.taps(x)), (1, 1, 1, 1)).chunk(9, dim=1)
-        for tap, part in enumerate(moved):
-            row, column = divmod(tap, 3)
-            y = y + part[:, :, row : row + height, column : column + width]
-        output: torch.Tensor = self.rest(y)
-        return output
+    def conv(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        stride: int = 1,
+        *,
+        activation: nn.Module,
+    ) -> nn.Module:
+        """A convolution of an image with zeros around it, then the activation."""
+        outputs, inputs, size, _ = weight.shape
+        if size == 3 and stride == 1 and min(outputs, inputs) >= _LEAST_CHANNELS and self._savings:
+            axes = (2, 3)[: self._savings] if inputs >= _MANY_CHANNELS else (2,)
+            return Winograd(weight, bias, axes=axes, activation=activation)
+        return nn.Sequential(convolution(weight, bias, stride), activation)
 
 
 class _Bottleneck(nn.Module):
     """A residual block of CLIP's modified ResNet: it pools where others have a stride."""
 
-    def __init__(self, tensors: Tensors, name: str, *, stride: int) -> None:
+    def __init__(self, make: _Convolutions, name: str, *, stride: int) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = (
-            _folded(tensors, f"{name}.conv{i}", f"{name}.bn{i}") for i in (1, 2, 3)
-        )
+        self.conv1, self.conv2 = (make.folded(f"{name}.conv{i}", f"{name}.bn{i}") for i in (1, 2))
+        nothing = nn.Identity()
+        self.conv3 = make.folded(f"{name}.conv3", f"{name}.bn3", activation=nothing)
         self.stride = stride
+        shortcut = f"{name}.downsample"
         self.shortcut = (
-            _folded(tensors, f"{name}.downsample.0", f"{name}.downsample.1")
-            if f"{name}.downsample.0.weight" in tensors
-            else None
+            make.folded(f"{shortcut}.0", f"{shortcut}.1", activation=nothing)
+            if f"{shortcut}.0.weight" in make.tensors
+            else nothing
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu(self.conv2(F.relu(self.conv1(x))))
+        y = self.conv2(self.conv1(x))
         if self.stride > 1:
             x, y = F.avg_pool2d(x, self.stride), F.avg_pool2d(y, self.stride)
-        if self.shortcut is not None:
-            x = self.shortcut(x)
-        return F.relu(self.conv3(y) + x)
+        return F.relu(self.conv3(y) + self.shortcut(x))
+
+
+class _InTiles(nn.Module):
+    """A 3 x 3 convolution to one channel, a tile of whose pixels is computed as channels.
+
+    One channel of results alone takes as long as sixteen.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        super().__init__()
+        side = _TILE + 2
+        tiled = torch.zeros(_TILE, _TILE, weight.shape[1], side, side)
+        for row in range(_TILE):
+            for column in range(_TILE):
+                tiled[row, column, :, row : row + 3, column : column + 3] = weight[0]
+        self.conv = convolution(
+            tiled.flatten(0, 1), None if bias is None else bias.repeat(_TILE**2), _TILE, padding=1
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pixel_shuffle(self.conv(x), _TILE)
 
 
 def _upsample(x: torch.Tensor) -> torch.Tensor:
@@ -195,31 +226,6 @@ def _count(tensors: Tensors, prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 
-def _block(tensors: Tensors, name: str) -> nn.Sequential:
-    first, second = (_conv(tensors[f"{name}.{i}.weight"], padding=1) for i in (0, 2))
-    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2))
-
-
 def _from_gray(weight: torch.Tensor, gray: torch.Tensor, parts: int) -> torch.Tensor:
     """Weights (O, parts, h, w) that do to a gray image what ``weight`` does to channels of it."""
     return (weight * gray.reshape(1, -1, 1, 1)).sum(1, keepdim=True).expand(-1, parts, -1, -1)
-
-
-def _folded(tensors: Tensors, conv: str, norm: str, stride: int = 1) -> nn.Conv2d:
-    """A convolution with the BatchNorm after it, which is in eval mode."""
-    mean, variance = tensors[f"{norm}.running_mean"], tensors[f"{norm}.running_var"]
-    scale = tensors[f"{norm}.weight"] / torch.sqrt(variance + _EPSILON)
-    weight = tensors[f"{conv}.weight"] * scale[:, None, None, None]
-    bias = tensors[f"{norm}.bias"] - mean * scale
-    return _conv(weight, bias, padding=weight.shape[-1] // 2, stride=stride)
-
-
-def _conv(
-    weight: torch.Tensor, bias: torch.Tensor | None = None, *, padding: int, stride: int = 1
-) -> nn.Conv2d:
-    outputs, inputs, size, _ = weight.shape
-    conv = nn.Conv2d(inputs, outputs, size, stride, padding, bias=bias is not None)
-    conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-    if bias is not None:
-        conv.bias = nn.Parameter(bias.contiguous(), requires_grad=False)
-    return conv
