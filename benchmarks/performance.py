@@ -26,11 +26,12 @@ from benchmarks.network import (
     peak_section,
     threads_section,
 )
+from benchmarks.precision import precision_section
 from benchmarks.runs import memory_section, run_section, startup_section
 from benchmarks.setting import Setting
 from benchmarks.transfer import transfer_section
 
-PARTS = ("network", "peak", "threads", "run", "memory", "io", "startup")
+PARTS = ("network", "peak", "threads", "precision", "run", "memory", "io", "startup")
 
 NEXT = Section(
     title="What would be next",
@@ -39,15 +40,14 @@ NEXT = Section(
         "**Beside a GPU.** One computes a slice in a millisecond "
         "([performance_gpu.md](performance_gpu.md)): there, what HU go through before and behind "
         "the network, and writing, are nearly all of a run. They could go to the GPU as well.",
-        "**Eight bits.** In fp32 most of the time of a slice is convolutions near the peak of the "
-        "machine; fewer bits are what is left on the same processor. It wants a calibration on "
+        "**Eight bits.** Most of the time of a slice is convolutions, in as few multiplications as "
+        "was found; fewer bits are what is left on the same processor. It wants a calibration on "
         "CT, and a look at every tissue's mean HU, before it is worth its speed.",
         "**Fewer operations.** The embedded model's decoder is narrower than the paper's at the "
         "finest levels, which halves its operations; what other widths cost in quality is for "
         "`python -m pipelines.compare_widths` to say.",
-        "**What is not convolution.** What a network lacks of the peak, most of all in bf16, goes "
-        "into upsampling, joining and moving images: the finest level in one pass over the image "
-        "would save some of it.",
+        "**The finest level strip by strip.** There, what fewer multiplications save is nearly "
+        "lost again in passes over images that do not fit the caches.",
         "**More cores.** Two were at hand. How a slice scales beyond them, and whether several "
         "slices at once do better there, is not known.",
         "**Decoding.** One thread reads ahead. JPEG 2000 and JPEG-LS take tens of milliseconds a "
@@ -62,6 +62,7 @@ def sections(parts: Sequence[str], setting: Setting) -> list[Section]:
     convolved: list[dict[Variant, Timed]] = []
     measures: dict[str, Callable[[], Section]] = {
         "threads": lambda: threads_section(setting),
+        "precision": precision_section,
         "run": lambda: run_section(setting),
         "memory": lambda: memory_section(setting),
         "io": lambda: transfer_section(setting),

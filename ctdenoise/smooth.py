@@ -47,6 +47,22 @@ def local_median(image: Map, *, step: int, size: int) -> Map:
     return refine(coarse, image.shape, step)
 
 
+def local_sums(image: NDArray[Any], side: int) -> Map:
+    """Sums over ``side`` x ``side`` pixels around each of an image (H, W); ``side`` is odd.
+
+    Border pixels go on beyond it. Of whole numbers it is exact as long as the sums are below 2^24.
+    """
+    height, width = image.shape
+    padded = np.pad(image.astype(np.float32, copy=False), side // 2, mode="edge")
+    rows = padded[:height].copy()
+    for shift in range(1, side):
+        rows += padded[shift : shift + height]
+    total = rows[:, :width].copy()
+    for shift in range(1, side):
+        total += rows[:, shift : shift + width]
+    return np.asarray(total)
+
+
 def block_sums(image: NDArray[Any], size: int) -> NDArray[Any]:
     """Sums of blocks of ``size`` x ``size`` pixels; what is over is left."""
     rows, columns = (n // size for n in image.shape)
@@ -71,17 +87,28 @@ def refine(coarse: NDArray[np.floating], shape: tuple[int, ...], step: int) -> M
 
     Linear between them, and constant beyond the outermost.
     """
-    down, across = (_interpolation(n, m, step) for n, m in zip(shape, coarse.shape, strict=True))
-    return np.asarray(down @ coarse.astype(np.float32) @ across.T)
+    # Not as products of matrices: the threads of OpenBLAS would then wait for more of them, each
+    # keeping a core busy for a while that a network could use.
+    columns = _between(coarse.astype(np.float32).T, shape[1], step)
+    return _between(np.ascontiguousarray(columns.T), shape[0], step)
+
+
+def _between(nodes: Map, pixels: int, step: int) -> Map:
+    """Linear between the rows of (nodes, n), which are ``step`` pixels apart: (pixels, n)."""
+    below, above, weight = _neighbours(pixels, len(nodes), step)
+    fine = nodes[above]
+    fine -= nodes[below]
+    fine *= weight
+    fine += nodes[below]
+    return fine
 
 
 @lru_cache(maxsize=16)
-def _interpolation(pixels: int, nodes: int, step: int) -> Map:
-    at = (np.arange(pixels) + 0.5) / step - 0.5
-    at = np.clip(at, 0.0, nodes - 1)
-    below = np.minimum(at.astype(int), max(nodes - 2, 0))
-    matrix = np.zeros((pixels, nodes), dtype=np.float32)
-    matrix[np.arange(pixels), below] = 1.0 - (at - below)
-    if nodes > 1:
-        matrix[np.arange(pixels), below + 1] += at - below
-    return matrix
+def _neighbours(
+    pixels: int, nodes: int, step: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Map]:
+    """For each pixel, the nodes before and behind it, and the weight (pixels, 1) of the latter."""
+    at = np.clip((np.arange(pixels) + 0.5) / step - 0.5, 0.0, nodes - 1)
+    below = at.astype(np.intp)
+    weight = (at - below).astype(np.float32)[:, None]
+    return below, np.minimum(below + 1, nodes - 1), weight

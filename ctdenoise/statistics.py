@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ctdenoise.hounsfield import AIR, HU, TISSUE_CLASSES, Mask
 from ctdenoise.measured_noise import noise_level, series_noise_level
 from ctdenoise.series.model import spread
+from ctdenoise.smooth import local_sums
 
 NOISE_SLICES = 32
 """Slices, spread over a series, in which its noise is measured; the change is of them all."""
+
+_SIDE = 5
+"""Of the neighbourhood that tells a tissue, as in :func:`ctdenoise.hounsfield.tissue_masks`, which
+takes ten times as long."""
 
 
 class ChangeStatistics:
@@ -35,10 +37,10 @@ class ChangeStatistics:
         if place in self._measured:
             self._before.append(noise_level(before, padding))
             self._after.append(noise_level(after, padding))
-        total = _local_total(np.where(padding, AIR, before).astype(np.float32))
+        total = local_sums(np.where(padding, AIR, before), _SIDE)
         change, native = after - before, ~padding
         for name, (lower, upper) in TISSUE_CLASSES.items():
-            mask = (total >= lower * _PIXELS) & (total < upper * _PIXELS) & native
+            mask = (total >= lower * _SIDE**2) & (total < upper * _SIDE**2) & native
             self._change[name] += float(change[mask].sum())
             self._pixels[name] += int(np.count_nonzero(mask))
 
@@ -69,23 +71,3 @@ class ChangeStatistics:
             name: self._change[name] / pixels if pixels else None
             for name, pixels in self._pixels.items()
         }
-
-
-_SIDE = 5
-_PIXELS = _SIDE**2
-
-
-def _local_total(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum over the 5 x 5 pixels around each, as :func:`ctdenoise.hounsfield.tissue_masks` takes.
-
-    Of whole HU it is exact in this precision, and takes a tenth of the time.
-    """
-    height, width = hu.shape
-    padded: NDArray[Any] = np.pad(hu, _SIDE // 2, mode="edge")
-    rows = padded[:height].copy()
-    for shift in range(1, _SIDE):
-        rows += padded[shift : shift + height]
-    total = rows[:, :width].copy()
-    for shift in range(1, _SIDE):
-        total += rows[:, shift : shift + width]
-    return total

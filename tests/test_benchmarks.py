@@ -116,6 +116,7 @@ def test_network_tables_of_made_up_figures() -> None:
     row = "| torch | fp32 | 2 | 1.500 (1.000 to 2.000) | 4.00 | 150.0 | 150 | 75% | 2e-04 |"
     assert row in text
     assert "fp32 within 0.0001 of the range of the output: **missed**" in text
+    assert "paper: fp32 2.3 times as fast as plain (4.00): **met**" in text
 
 
 def test_peak_is_the_best_of_all_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

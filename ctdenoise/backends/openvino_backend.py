@@ -50,6 +50,8 @@ class OpenVINOBackend:
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
+            # Slices are read and written beside it: a thread may go to the core that is free.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads

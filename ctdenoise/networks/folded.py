@@ -21,8 +21,9 @@ Tensors = Mapping[str, torch.Tensor]
 _EPSILON = 1e-5
 """Of BatchNorm, PyTorch's default."""
 
-_LEAST_CHANNELS = 32
-"""From which on fewer multiplications are worth what is done to the image before and after them."""
+_LEAST_CHANNELS, _LEAST_WORK = 64, 1000
+"""Channels, and multiplications for each tap and pixel of the whole image, from which on fewer of
+them are worth what is done to the image before and after, and the time to get ready."""
 
 _MANY_CHANNELS = 512
 """From which on that holds in both directions at once."""
@@ -64,21 +65,27 @@ class FoldedDenoiser(nn.Module):
         make = _Convolutions(tensors, savings)
         self.stem = nn.Sequential(
             *(
-                make.folded(f"encoder.conv{i}", f"encoder.bn{i}", _STEM_STRIDES[i])
+                make.at(2).folded(f"encoder.conv{i}", f"encoder.bn{i}", stride=_STEM_STRIDES[i])
                 for i in (1, 2, 3)
             )
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
                 *(
-                    _Bottleneck(make, f"encoder.layer{stage}.{i}", stride=_stride(stage, i))
+                    _Bottleneck(
+                        make.at(2 ** (stage + 1) // _stride(stage, i)),
+                        f"encoder.layer{stage}.{i}",
+                        stride=_stride(stage, i),
+                    )
                     for i in range(_count(tensors, f"encoder.layer{stage}."))
                 )
             )
             for stage in (1, 2, 3)
         )
-        self.bottom = make.block("decoder.bottom")
-        self.levels = nn.ModuleList(make.block(f"decoder.blocks.{i}") for i in range(4))
+        self.bottom = make.at(16).block("decoder.bottom")
+        self.levels = nn.ModuleList(
+            make.at(2 ** (3 - i)).block(f"decoder.blocks.{i}") for i in range(4)
+        )
         self.last = _InTiles(tensors["decoder.last.weight"].mean(0, keepdim=True))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -125,14 +132,25 @@ class FoldedDnCNN(nn.Module):
 
 
 class _Convolutions:
-    """Makes convolutions of a network's tensors, each in as few multiplications as is worth it."""
+    """Makes convolutions of a network's tensors, each in as few multiplications as is worth it.
 
-    def __init__(self, tensors: Tensors, savings: int) -> None:
+    Args:
+        tensors: state dict of the network.
+        savings: directions in which multiplications may be saved.
+        scale: by which the image is smaller there than at the beginning.
+    """
+
+    def __init__(self, tensors: Tensors, savings: int, *, scale: int = 1) -> None:
         self.tensors = tensors
         self._savings = savings
+        self._scale = scale
+
+    def at(self, scale: int) -> _Convolutions:
+        """Those of an image that is smaller."""
+        return _Convolutions(self.tensors, self._savings, scale=scale)
 
     def folded(
-        self, conv: str, norm: str, stride: int = 1, *, activation: nn.Module | None = None
+        self, conv: str, norm: str, *, stride: int = 1, activation: nn.Module | None = None
     ) -> nn.Module:
         """A convolution with the BatchNorm after it, which is in eval mode; then, ReLU."""
         tensors = self.tensors
@@ -140,7 +158,7 @@ class _Convolutions:
         scale = tensors[f"{norm}.weight"] / torch.sqrt(variance + _EPSILON)
         weight = tensors[f"{conv}.weight"] * scale[:, None, None, None]
         bias = tensors[f"{norm}.bias"] - mean * scale
-        return self.conv(weight, bias, stride, activation=activation or nn.ReLU())
+        return self.conv(weight, bias, stride=stride, activation=activation or nn.ReLU())
 
     def block(self, name: str) -> nn.Sequential:
         """A block of the decoder."""
@@ -153,13 +171,15 @@ class _Convolutions:
         self,
         weight: torch.Tensor,
         bias: torch.Tensor | None = None,
-        stride: int = 1,
         *,
+        stride: int = 1,
         activation: nn.Module,
     ) -> nn.Module:
         """A convolution of an image with zeros around it, then the activation."""
         outputs, inputs, size, _ = weight.shape
-        if size == 3 and stride == 1 and min(outputs, inputs) >= _LEAST_CHANNELS and self._savings:
+        worth = min(outputs, inputs) >= _LEAST_CHANNELS
+        worth &= outputs * inputs >= _LEAST_WORK * self._scale**2
+        if self._savings and worth and size == 3 and stride == 1:
             axes = (2, 3)[: self._savings] if inputs >= _MANY_CHANNELS else (2,)
             return Winograd(weight, bias, axes=axes, activation=activation)
         return nn.Sequential(convolution(weight, bias, stride), activation)

@@ -52,7 +52,9 @@ def card(**fields: object) -> ModelCard:
     return ModelCard(**(plain | fields))  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", params=["published gray", "published rgb", "narrow", "dncnn"])
+@pytest.fixture(
+    scope="module", params=["published gray", "published rgb", "narrow", "wide", "dncnn"]
+)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
@@ -64,6 +66,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if request.param == "narrow":
         widths = (16, 8, 8, 4, 4)
         network = CLIPDenoiser(width=8, layers=(2, 1, 1), decoder_widths=widths, residual=True)
+        save_model(folder / "net.safetensors", randomise(network), card(residual=True))
+    elif request.param == "wide":  # of so many channels that multiplications are saved
+        network = CLIPDenoiser(width=64, layers=(1, 1, 1), residual=True)
         save_model(folder / "net.safetensors", randomise(network), card(residual=True))
     else:
         save_model(folder / "net.safetensors", randomise(DnCNN(width=8, depth=5)), card())
