@@ -62,7 +62,7 @@ def sections(parts: Sequence[str], setting: Setting) -> list[Section]:
     convolved: list[dict[Variant, Timed]] = []
     measures: dict[str, Callable[[], Section]] = {
         "threads": lambda: threads_section(setting),
-        "precision": precision_section,
+        "precision": lambda: precision_section(setting),
         "run": lambda: run_section(setting),
         "memory": lambda: memory_section(setting),
         "io": lambda: transfer_section(setting),

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 _TILE, _TAPS, _VALUES = 4, 3, 6
-_POINTS = (0.0, 0.625, -0.625, 1.5, -1.5)
+_POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """Where the polynomials' values are taken, besides at infinity. Near one, so that no value is much
 larger than another, and such that bfloat16 holds the transform of the image exactly."""
 
