@@ -52,8 +52,8 @@ def precision_section(setting: Setting) -> Section:
         title="Half the bits, in HU",
         said=(
             "In bf16 against fp32, on slices of the sample series: absolute difference in HU, and "
-            "beside it what is denoised at all. Random weights denoise nothing: they change a slice "
-            "by hundreds of HU, and their rounding is in proportion to that.",
+            "beside it what is denoised at all. Random weights denoise nothing: they change a "
+            "slice by hundreds of HU, and their rounding is in proportion to that.",
         ),
         tables=(Table(columns, tuple(rows)),),
         notes=(target(f"lite: under {most}", met=met),),

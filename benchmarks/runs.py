@@ -13,7 +13,7 @@ from benchmarks.document import Section, Spread, Table, target
 from benchmarks.inputs import make_frames, make_series, make_slice, make_volume
 from benchmarks.interleaved import Variant, environment
 from benchmarks.machine import has_openvino
-from benchmarks.network import NO_OPENVINO, backends
+from benchmarks.network import NO_OPENVINO
 from benchmarks.setting import Setting
 
 ALLOWED_SECONDS = 4.0
@@ -54,25 +54,25 @@ def run_section(setting: Setting) -> Section:
         # So that OpenVINO's graphs are there.
         _run(setting, make_one(setting), model, precision, "warm-up")
     variants = {
-        name: Variant("ours", model, backends()[-1], precision)
-        for name, (model, precision) in made.items()
+        name: Variant("ours", model, "auto", precision) for name, (model, precision) in made.items()
     }
-    timed = setting.interleaved(variants.values())
+    alone: dict[str, list[float]] = {name: [] for name in made}
     runs: dict[str, list[Run]] = {name: [] for name in made}
     for number in range(setting.whole_runs):
+        timed = setting.interleaved(variants.values())
         for name, (model, precision) in made.items():
+            alone[name].append(count * Spread.of(timed[variants[name]].seconds[0]).median)
             runs[name].append(_run(setting, series, model, precision, f"whole-{number}"))
     rows, worst = [], 0.0
     for name, found in runs.items():
-        alone = count * Spread.of(timed[variants[name]].seconds[0]).median
-        ratio = Spread.of([run.ratio(alone) for run in found])
+        ratio = Spread.of([run.ratio(s) for run, s in zip(found, alone[name], strict=True)])
         worst = max(worst, ratio.median)
         spreads = [
             Spread.of([run.usage.seconds for run in found]),
             *(Spread.of([getattr(r, p) for r in found]) for p in ("network", "reading", "writing")),
         ]
         first = Spread.of([run.usage.first_seconds or run.usage.seconds for run in found])
-        cells = [f"{alone:.1f}", ratio.text(), first.text(1)]
+        cells = [Spread.of(alone[name]).text(1), ratio.text(), first.text(1)]
         rows.append((name, *(s.text(1) for s in spreads), *cells))
     columns = (
         *("model", "whole command, s", "network, s", "reading, s", "writing, s"),

@@ -108,7 +108,7 @@ def test_network_tables_of_made_up_figures() -> None:
         convolved[0]: Timed(((0.02, 0.01), (0.01, 0.04), (0.1, 0.1)), (int(2e9),) * 3),
         convolved[1]: Timed(((0.01, 0.01),) * 3, (int(4e9),) * 3),
     }
-    group = Group(Model("paper", plain, "net.pth"), timed, {fast: 2e-4})
+    group = Group(Model("paper", plain, "net.pth", targets=True), timed, {fast: 2e-4})
     assert peaks(timed) == {"fp32": 200.0, "bf16": 400.0}
     text = network_section([group], side=512, rounds=Rounds(1, 2)).markdown()
     row = "| plain | fp32 | 1 | 6.000 (4.000 to 8.000) | 1.00 | 160.0 | 40 | 20% | - |"

@@ -82,7 +82,8 @@ def _graph(core: Any, model: LoadedModel, parts: int, savings: int) -> Any:
     code = hashlib.sha256(b"".join(map(_source, ("folded", "winograd")))).hexdigest()[:8]
     version = openvino.__version__.split("-")[0]
     folder = user_cache_path("ctdenoise") / "openvino"
-    kept = folder / f"{model.digest[:24]}-{parts}{savings}-{code}-{version}"
+    kind = f"{parts}{savings}{int(model.card.residual)}"
+    kept = folder / f"{model.digest[:24]}-{kind}-{code}-{version}"
     if _is_whole(kept):
         return core.read_model(kept / "graph.xml")
     graph = _convert(model, parts, savings)
@@ -119,8 +120,11 @@ def _is_whole(kept: Path) -> bool:
 
 
 def _digest(folder: Path) -> str:
-    whole = b"".join((folder / f"graph.{kind}").read_bytes() for kind in ("xml", "bin"))
-    return hashlib.sha256(whole).hexdigest()
+    whole = hashlib.sha256()
+    for kind in ("xml", "bin"):
+        with (folder / f"graph.{kind}").open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def _keep(graph: Any, kept: Path) -> None:

@@ -84,7 +84,8 @@ class FoldedDenoiser(nn.Module):
         )
         self.bottom = make.at(16).block("decoder.bottom")
         self.levels = nn.ModuleList(
-            make.at(2 ** (3 - i)).block(f"decoder.blocks.{i}") for i in range(4)
+            make.at(2 ** (3 - i)).block(f"decoder.blocks.{i}", exact=i == 3 and parts > 1)
+            for i in range(4)
         )
         self.last = _InTiles(tensors["decoder.last.weight"].mean(0, keepdim=True))
 
@@ -160,11 +161,16 @@ class _Convolutions:
         bias = tensors[f"{norm}.bias"] - mean * scale
         return self.conv(weight, bias, stride=stride, activation=activation or nn.ReLU())
 
-    def block(self, name: str) -> nn.Sequential:
-        """A block of the decoder."""
-        weights = (self.tensors[f"{name}.{i}.weight"] for i in (0, 2))
+    def block(self, name: str, *, exact: bool = False) -> nn.Sequential:
+        """A block of the decoder; ``exact`` if it is given parts of an image.
+
+        To transform them in few bits would lose what they are two for.
+        """
+        first, second = (self.tensors[f"{name}.{i}.weight"] for i in (0, 2))
+        entry = _Convolutions(self.tensors, 0) if exact else self
         return nn.Sequential(
-            *(self.conv(weight, activation=nn.LeakyReLU(0.2)) for weight in weights)
+            entry.conv(first, activation=nn.LeakyReLU(0.2)),
+            self.conv(second, activation=nn.LeakyReLU(0.2)),
         )
 
     def conv(

@@ -50,7 +50,8 @@ class Winograd(nn.Module):
     The result differs by rounding alone.
 
     Args:
-        weight: (O, C, h, w), of odd h and w; zeros are around the image, and the stride is 1.
+        weight: (O, C, h, w), with three taps in each of ``axes`` and an odd number in the other;
+            zeros are around the image, and the stride is 1.
         bias: (O), or None.
         axes: in which multiplications are saved: 2, down the rows, or 3, along them, or both.
         activation: of the result.
@@ -106,7 +107,7 @@ def convolution(
     bias: torch.Tensor | None = None,
     stride: int = 1,
     *,
-    padding: int | str | None = None,
+    padding: int | None = None,
 ) -> nn.Conv2d:
     """A convolution of these weights; without ``padding``, with zeros around half its size."""
     outputs, inputs, height, width = weight.shape

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ctdenoise.backends import open_backend
+from ctdenoise.backends.base import SAVINGS
 from ctdenoise.denoiser import Denoiser, match_level
 from ctdenoise.errors import CTDenoiseError
 from ctdenoise.hounsfield import HU
@@ -53,7 +54,8 @@ def card(**fields: object) -> ModelCard:
 
 
 @pytest.fixture(
-    scope="module", params=["published gray", "published rgb", "narrow", "wide", "dncnn"]
+    scope="module",
+    params=["published gray", "published rgb", "narrow", "wide", "dncnn", "wide dncnn"],
 )
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder = tmp_path_factory.mktemp("model")
@@ -71,7 +73,8 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         network = CLIPDenoiser(width=64, layers=(1, 1, 1), residual=True)
         save_model(folder / "net.safetensors", randomise(network), card(residual=True))
     else:
-        save_model(folder / "net.safetensors", randomise(DnCNN(width=8, depth=5)), card())
+        width = 64 if request.param.startswith("wide") else 8
+        save_model(folder / "net.safetensors", randomise(DnCNN(width=width, depth=5)), card())
     return load_model(folder / "net.safetensors")
 
 
@@ -115,6 +118,35 @@ def test_bf16_hardly_moves_hu(backend: str) -> None:
     change = np.abs(made["bf16"] - made["fp32"])
     assert 0.0 < change.mean() < 0.5
     assert np.percentile(change, 99.9) < 5.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_image_that_goes_straight_through_keeps_its_bits_in_bf16(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that carries the image in 64 channels, as the paper's may: its parts count."""
+    pytest.importorskip(backend)
+    torch.manual_seed(0)
+    network = CLIPDenoiser(width=64, layers=(1, 1, 1))
+    shares = torch.rand(64) + 0.5
+    with torch.no_grad():
+        top = network.decoder.blocks[3]
+        for conv in (top[0], top[2], network.decoder.last):  # type: ignore[index]
+            conv.weight.zero_()
+        top[0].weight[:, -3:, 1, 1] = shares[:, None] / 3.0  # type: ignore[index]
+        top[2].weight[:, :, 1, 1] = torch.eye(64)  # type: ignore[index]
+        network.decoder.last.weight[0, :, 1, 1] = shares / (shares * shares).sum()
+    save_model(tmp_path / "net.safetensors", network, card())
+    images = np.random.default_rng(0).uniform(0.4, 1.0, (1, 64, 64)).astype(np.float32)
+    carrying = load_model(tmp_path / "net.safetensors")
+
+    def error() -> float:
+        compute = open_backend(carrying, backend=backend, device="cpu", precision="bf16")
+        return float(np.sqrt(np.mean((compute(images) - images) ** 2)))
+
+    found = error()
+    monkeypatch.setitem(SAVINGS, "bf16", 0)
+    assert found < 1.6 * error()
 
 
 @given(arrays(np.float32, (1, 3, 5), elements=st.floats(-30, 30, width=32)))

@@ -44,6 +44,16 @@ def test_channels_last_stays_so() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_in_bfloat16_it_is_nearly_as_exact() -> None:
+    image, weight = made(1, 1, 256, 32, 32).relu(), made(2, 32, 256, 3, 3) / 48
+    expected = F.conv2d(image.double(), weight.double(), padding=1)
+    with torch.inference_mode():
+        direct = F.conv2d(image.bfloat16(), weight.bfloat16(), padding=1)
+        found = Winograd(weight, None, axes=(2,)).bfloat16()(image.bfloat16())
+    error, least = ((x.double() - expected).abs().mean() for x in (found, direct))
+    assert error < 3 * least
+
+
 def test_bfloat16_holds_the_transform_of_the_image() -> None:
     image, _, _ = transforms()
     held = torch.from_numpy(image).bfloat16().double().numpy()
