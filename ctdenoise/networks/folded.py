@@ -21,7 +21,7 @@ Tensors = Mapping[str, torch.Tensor]
 _EPSILON = 1e-5
 """Of BatchNorm, PyTorch's default."""
 
-_LEAST_CHANNELS, _LEAST_WORK = 64, 1000
+_LEAST_CHANNELS, _LEAST_WORK = 64, 250
 """Channels, and multiplications for each tap and pixel of the whole image, from which on fewer of
 them are worth what is done to the image before and after, and the time to get ready."""
 
