@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,7 @@ from ctdenoise.slices import halves, with_margins
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _SHAPES_KEPT = 4
 _DIGEST = "SHA256"
+_BLOCK = 2**20
 
 
 class OpenVINOBackend:
@@ -123,7 +124,8 @@ def _digest(folder: Path) -> str:
     whole = hashlib.sha256()
     for kind in ("xml", "bin"):
         with (folder / f"graph.{kind}").open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+            for block in iter(partial(file.read, _BLOCK), b""):
+                whole.update(block)
     return whole.hexdigest()
 
 
